@@ -1,0 +1,206 @@
+"""Every knob on one page.
+
+A recipe (TOML) sets some of them, the command line (`--federated.rounds 400`) overrides the recipe,
+and what neither names keeps the default below. Sections are frozen; unknown keys are refused.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pfsr.errors import PfsrError
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of knobs that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """Which histories, and which part of each is held out."""
+
+    source: str = "synthetic"
+    """A file, or a named source: synthetic, ml-100k, ml-1m."""
+    titles: str | None = None
+    """A file with item_id and title columns, for readable recommendations."""
+    user_column: str = "user_id"
+    """The source's column that says who."""
+    item_column: str = "item_id"
+    """The source's column that says what."""
+    time_column: str = "timestamp"
+    """The source's column that says when (a number; larger is later)."""
+    core: Count = 5
+    """k-core filter: drop people and items with fewer events, until none is left to drop (0: keep all)."""
+    split: Literal["leave-one-out", "time"] = "leave-one-out"
+    """Hold out each person's last event, or everything after one moment in time."""
+
+
+class ModelConfig(Section):
+    """The Associative Mamba Block encoder."""
+
+    d_model: Positive = 64
+    """Width of the item vectors and of the stream between blocks."""
+    expand: Positive = 1
+    """Inner width of a block, as a multiple of d_model."""
+    heads: Positive = 4
+    """Heads per block; each has one decay."""
+    d_state: Positive = 16
+    """State columns per channel."""
+    d_conv: Positive = 4
+    """Width of the causal depthwise convolution."""
+    blocks: Positive = 2
+    """Blocks, one after the other."""
+    horizon: Positive = 5
+    """Events younger than this are left out of the flipped (global) state."""
+    view: Literal["associative", "forward"] = "associative"
+    """Flipped global view beside the forward state, or the forward state alone (ablation)."""
+    dropout: Share = 0.2
+    """Share of input channels silenced while training."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "ModelConfig":
+        if (self.d_model * self.expand) % self.heads:
+            raise ValueError(
+                f"heads ({self.heads}) must divide d_model x expand ({self.d_model * self.expand})"
+            )
+        return self
+
+
+class ResponseConfig(Section):
+    """The Variable Response Mechanism: private offsets that adapt the model to one person."""
+
+    mode: Literal["soft", "hard", "off"] = "soft"
+    """soft: every site responds as strongly as the person's data supports; hard: all or nothing; off: no offsets."""
+    rate: Rate = 0.1
+    """Step size of the private offsets, as a share of a full damped natural-gradient step."""
+    steps: Positive = 1
+    """Private steps (phase 1) before the shared ones (phase 2), each time a client takes part."""
+    fisher_every: Positive = 4
+    """Re-estimate a person's Fisher information once in this many participations."""
+    threshold: Share = 0.5
+    """hard: offsets whose response strength is below this follow the global model."""
+    adapt_steps: Count = 8
+    """Private steps each person takes under the finished model, before it is evaluated or used."""
+
+
+class ObjectiveConfig(Section):
+    """Next-item loss and Dynamic Magnitude Loss."""
+
+    loss: Literal["auto", "full", "sampled"] = "auto"
+    """Cross-entropy over the whole catalogue, or over sampled negatives; auto: by catalogue size."""
+    full_limit: Positive = 5000
+    """auto: catalogues up to this size get the full cross-entropy."""
+    negatives: Positive = 512
+    """Sampled negatives, common to the cohort of a round."""
+    magnitude: Literal["dynamic", "prox", "off"] = "dynamic"
+    """Dynamic Magnitude Loss; prox: one constant pull towards the global model; off: none."""
+    prox: Rate = 1.0
+    """prox: the constant coefficient that stands for 1/tau^2."""
+    clip_quantile: Share = 0.9
+    """dynamic: the share of clients whose shared movement stays under the limit c."""
+
+
+class FederatedConfig(Section):
+    """Rounds of federated training; one person is one client."""
+
+    rounds: Positive = 400
+    """Rounds to train."""
+    cohort: Positive = 256
+    """Clients invited to a round."""
+    unavailable: Share = 0.0
+    """Share of a cohort that never answers."""
+    window: Positive = 100
+    """Most recent events a client trains on."""
+    min_events: Positive = 2
+    """People with fewer training events do not train."""
+    local_steps: Positive = 1
+    """Shared steps (phase 2) each time a client takes part."""
+    local_rate: Rate = 0.1
+    """Learning rate of those steps."""
+    server: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedadam"
+    """Server optimizer."""
+    server_rate: Rate = 3e-3
+    """Server learning rate."""
+    beta1: Share = 0.9
+    """Server momentum."""
+    beta2: Share = 0.98
+    """Server second-moment decay (fedadam, fedyogi)."""
+    warmup: Count = 50
+    """Rounds over which the server rate rises from zero."""
+    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The server rate falls along a cosine to this share of itself."""
+
+
+class EvaluationConfig(Section):
+    """When and how the model is judged."""
+
+    every: Positive = 100
+    """Rounds between two looks at the validation events."""
+    checkpoint_every: Positive = 100
+    """Rounds between two checkpoints."""
+    window: Positive = 200
+    """Most recent events the model reads when it recommends."""
+    patience: Count = 0
+    """Stop after this many looks without a better validation NDCG@10 (0: never)."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    name: str = "run"
+    """Names the run folder."""
+    seed: Count = 0
+    """Every random choice follows from it."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    response: ResponseConfig = ResponseConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    federated: FederatedConfig = FederatedConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Return the settings a recipe names.
+
+    Raises:
+        PfsrError: the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PfsrError(f"recipe {path}: no such file; recipes that ship with PFSR lie in recipes/") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise PfsrError(f"recipe {path}: not readable as TOML: {error}") from None
+
+
+def resolve(
+    settings: dict[str, Any], overrides: dict[str, Any] | None = None, origin: str = "settings"
+) -> Config:
+    """Return the validated configuration of ``settings`` with ``overrides`` on top.
+
+    Raises:
+        PfsrError: a key is unknown or a value is out of range; the message names it.
+    """
+    try:
+        return Config.model_validate(merge(settings, overrides or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise PfsrError(f"{origin}: {where}: {first['msg']} (got {first['input']!r})") from None
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the leaves of ``over`` laid on top, section by section."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
