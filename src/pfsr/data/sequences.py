@@ -8,6 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pfsr.errors import PfsrError
+
+ARRAYS = ("offsets", "items", "times")
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -38,13 +42,30 @@ class Sequences:
         return self.items[start:stop]
 
     def save(self, folder: Path) -> None:
-        """Write the three arrays into ``folder``."""
+        """Write the three arrays into ``folder``, each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("offsets", "items", "times"):
-            np.save(folder / f"{name}.npy", getattr(self, name))
+        for name in ARRAYS:
+            part = folder / f"{name}.npy.part"
+            with part.open("wb") as stream:
+                np.save(stream, getattr(self, name), allow_pickle=False)
+            part.replace(folder / f"{name}.npy")
 
     @classmethod
     def open(cls, folder: Path) -> "Sequences":
-        """Memory-map the arrays that :meth:`save` wrote."""
-        arrays = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "items", "times"))
-        return cls(*arrays)
+        """Memory-map the arrays that :meth:`save` wrote.
+
+        Raises:
+            PfsrError: an array is missing or damaged, or they do not belong together.
+        """
+        offsets, items, times = (_mapped(folder / f"{name}.npy") for name in ARRAYS)
+        whole = len(offsets) and offsets[0] == 0 and offsets[-1] == len(items) == len(times)
+        if not whole:
+            raise PfsrError(f"{folder}: offsets, items and times do not belong together; write them again")
+        return cls(offsets, items, times)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise PfsrError(f"{path}: not a saved array ({error}); write the sequences again") from None

@@ -51,8 +51,15 @@ class Split:
 
 
 def split(sequences: Sequences, kind: str) -> Split:
-    """Apply the protocol ``kind`` (``leave-one-out`` or ``time``)."""
-    return {"leave-one-out": leave_one_out, "time": time_split}[kind](sequences)
+    """Apply the protocol ``kind`` (``leave-one-out`` or ``time``).
+
+    Raises:
+        PfsrError: there is no such protocol, or it leaves nothing to train on or to test.
+    """
+    protocols = {"leave-one-out": leave_one_out, "time": time_split}
+    if kind not in protocols:
+        raise PfsrError(f"data.split {kind!r} is unknown; use {' or '.join(map(repr, protocols))}")
+    return protocols[kind](sequences)
 
 
 def leave_one_out(sequences: Sequences) -> Split:
@@ -80,6 +87,9 @@ def time_split(sequences: Sequences, quantile: float = 0.9) -> Split:
     Test: each person's last event after the cut, for people with at least one event before that.
     Validation: each person's last event before the cut (people with two or more there).
     Training: the events strictly before the cut, less the validation event.
+
+    Raises:
+        PfsrError: nobody has an event after the cut, or two before it.
     """
     cut = np.quantile(sequences.times, quantile)
     before = _events_before(sequences, cut)
@@ -88,6 +98,8 @@ def time_split(sequences: Sequences, quantile: float = 0.9) -> Split:
     validated = np.flatnonzero(before > 1)
     if not len(tested):
         raise PfsrError("nobody has an event after the time cut; use data.split = 'leave-one-out'")
+    if not len(validated):
+        raise PfsrError("nobody has two events before the time cut; use data.split = 'leave-one-out'")
     train_ends = np.where(before > 1, before - 1, before)
     test = _targets(sequences, tested, lengths[tested] - 1)
     validation = _targets(sequences, validated, before[validated] - 1)
@@ -107,6 +119,7 @@ def _finish(
     kind: str, sequences: Sequences, train_ends: np.ndarray, validation: Targets, test: Targets
 ) -> Split:
     digest = hashlib.sha256(kind.encode())
-    for array in (sequences.offsets, sequences.items, train_ends, validation.positions, test.positions):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    held_out = (part for targets in (validation, test) for part in (targets.people, targets.positions))
+    for array in (sequences.offsets, sequences.items, sequences.times, train_ends, *held_out):
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
     return Split(kind, train_ends, validation, test, digest.hexdigest()[:16])

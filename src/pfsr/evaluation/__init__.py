@@ -1,1 +1,1 @@
-"""."""
+"""Full-ranking metrics, slices, confidence intervals and the report."""

@@ -1,1 +1,1 @@
-"""."""
+"""Predicts the next item from a sequence."""

@@ -1,0 +1,173 @@
+"""From a file, a named source or a table to a data set: read, filter, order."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pfsr.config import DataConfig
+from pfsr.data.catalog import Catalog
+from pfsr.data.dataset import Dataset, People
+from pfsr.data.download import Archive
+from pfsr.data.formats import is_parquet
+from pfsr.data.ids import shown
+from pfsr.data.interactions import (
+    Interactions,
+    check,
+    column_names,
+    from_frame,
+    require_columns,
+)
+from pfsr.data.kcore import compact, k_core
+from pfsr.data.sequences import Sequences
+from pfsr.data.sources import NAMED, SOURCES, SYNTHETIC, fetch
+from pfsr.data.synthetic import world
+from pfsr.data.text import open_text
+from pfsr.data.titles import beside, read_titles
+from pfsr.errors import PfsrError
+
+
+def load(
+    source: Any,
+    *,
+    titles: str | Path | None = None,
+    columns: dict[str, str] | None = None,
+    core: int = 5,
+) -> Dataset:
+    """Read everybody's history.
+
+    Args:
+        source: a file (csv or tsv, also .gz; parquet; MovieLens u.data or ratings.dat; RecBole .inter),
+            a named source (synthetic, ml-100k, ml-1m), or a pandas, polars or Arrow table.
+        titles: a file with item_id and title; by default the one beside ``source``, if any.
+        columns: the source's own names for user_id, item_id and timestamp, where they differ.
+        core: people and items with fewer events are dropped, until none is left to drop (0: keep all).
+
+    Raises:
+        PfsrError: the source cannot be read or holds something that is no event; nothing is left.
+    """
+    events = read_events(source, columns)
+    return build(events, _name(source), core, _titles(source, titles))
+
+
+def load_config(config: DataConfig) -> Dataset:
+    """Read the data set that the ``data`` section names; raises like :func:`load`."""
+    columns = {"user_id": config.user_column, "item_id": config.item_column, "timestamp": config.time_column}
+    return load(config.source, titles=config.titles, columns=columns, core=config.core)
+
+
+def read_events(source: Any, columns: dict[str, str] | None = None) -> Interactions:
+    """Read the events of what :func:`load` reads, unfiltered; ids in text files are text.
+
+    Raises:
+        PfsrError: the source cannot be read or holds something that is no event.
+    """
+    if not isinstance(source, str | Path):
+        return from_frame(source, columns)
+    if source == SYNTHETIC:
+        return world().events
+    archive = _archive(source)
+    path = Path(source) if archive is None else fetch(archive).events
+    if is_parquet(path):
+        return from_frame(_read_parquet(path), columns, str(path))
+    return _from_text(path, columns)
+
+
+def synthetic_world(people: int = 600, items: int = 300, seed: int = 0) -> Dataset:
+    """Return the built-in demo world, made up throughout (see :mod:`pfsr.data.synthetic`).
+
+    Raises:
+        PfsrError: it is too small to hold two events a person.
+    """
+    made = world(people, items, seed)
+    return build(made.events, SYNTHETIC, 0, made.titles)
+
+
+def build(events: Interactions, name: str, core: int, titles: dict[str, str] | None = None) -> Dataset:
+    """Filter ``events``, order them by time within each person and number people and items.
+
+    Raises:
+        PfsrError: the filter leaves nothing, or somebody has a single event.
+    """
+    kept = k_core(events.users, events.items, core)
+    if not len(kept):
+        raise PfsrError(
+            f"{name}: nobody has {core} events left after the {core}-core filter; lower data.core"
+        )
+    present_people, users = compact(events.users[kept])
+    present_items, items = compact(events.items[kept])
+    sequences = _ordered(users, items + 1, events.times[kept])
+    people = _taken(events.people, present_people)
+    _refuse_single_events(sequences, people, name)
+    return Dataset(name, people, _catalog(_taken(events.item_ids, present_items), titles), sequences)
+
+
+def _from_text(path: Path, columns: dict[str, str] | None) -> Interactions:
+    table = open_text(path)
+    names = column_names(columns)
+    require_columns(table.dialect.names, names, str(path))
+    frame = table.columns(list(names.values()))
+    selected = {standard: frame[own] for standard, own in names.items()}
+    return check(selected, str(path), table.locate)
+
+
+def _titles(source: Any, titles: str | Path | None) -> dict[str, str] | None:
+    if titles is not None:
+        return read_titles(Path(titles))
+    if not isinstance(source, str | Path):
+        return None
+    if source == SYNTHETIC:
+        return world().titles
+    archive = _archive(source)
+    found = beside(Path(source)) if archive is None else fetch(archive).titles
+    return None if found is None else read_titles(found)
+
+
+def _archive(source: str | Path) -> Archive | None:
+    return SOURCES.get(source) if isinstance(source, str) else None
+
+
+def _name(source: Any) -> str:
+    if not isinstance(source, str | Path):
+        return "table"
+    return source if isinstance(source, str) and source in NAMED else _stem(Path(source))
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise PfsrError(f"{path}: damaged parquet: {shown(str(error).splitlines()[0], 200)}") from None
+
+
+def _ordered(users: np.ndarray, rows: np.ndarray, times: np.ndarray) -> Sequences:
+    order = np.lexsort((times, users))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(users))]).astype(np.int64)
+    return Sequences(offsets, rows[order].astype(np.int32), times[order])
+
+
+def _taken(ids: People, positions: np.ndarray) -> People:
+    if isinstance(ids, pl.Series):
+        return ids.gather(positions)
+    return tuple(ids[position] for position in positions)
+
+
+def _refuse_single_events(sequences: Sequences, people: People, name: str) -> None:
+    single = np.flatnonzero(sequences.lengths < 2)
+    if len(single):
+        first = shown(people[int(single[0])])
+        raise PfsrError(
+            f"{name}: {len(single)} people have a single event (the first is {first}); "
+            "set data.core to 2 or more"
+        )
+
+
+def _catalog(ids: People, titles: dict[str, str] | None) -> Catalog:
+    known: tuple[Hashable, ...] = tuple(ids)
+    return Catalog(known, None if titles is None else [titles.get(str(item), str(item)) for item in known])
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name

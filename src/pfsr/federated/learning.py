@@ -1,0 +1,128 @@
+"""One pass over clients' data: queries, losses, and the gradients that either phase needs.
+
+Shapes: B clients, L events, d = d_model, M rows of the local item table, S offsets.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pfsr.config import Config
+from pfsr.federated.batch import ClientBatch
+from pfsr.federated.seeds import derive
+from pfsr.federated.view import View
+from pfsr.model.amb import Weights
+from pfsr.model.encoder import encode
+from pfsr.model.objective import LossAndGradients, full_cross_entropy, sampled_cross_entropy
+from pfsr.model.response import Sites, respond
+
+
+class Pass(NamedTuple):
+    """A forward pass that gradients can still be asked of.
+
+    Attributes:
+        query_BLd: attached to the graph.
+        loss: values, and gradients with respect to queries and item table.
+        x_BLd: the leaf of embedded events.
+        weights: leaves, one view per client.
+        offsets: leaves, per site; empty without a Variable Response Mechanism.
+    """
+
+    query_BLd: Tensor
+    loss: LossAndGradients
+    x_BLd: Tensor
+    weights: Weights
+    offsets: Weights
+
+
+def run_pass(view: View, offsets: Weights, batch: ClientBatch, config: Config, step: str) -> Pass:
+    """Encode the batch and compute its losses; ``step`` names the pass, for its random choices."""
+    weights, leaf_offsets = _leaves(view.weights), _leaves(offsets)
+    clients = torch.arange(len(batch.lengths))[:, None]
+    x_BLd = (view.table_BMd[clients, view.items_BL] * math.sqrt(view.table_BMd.shape[-1])).requires_grad_()
+    personal = respond(weights, leaf_offsets) if offsets else weights
+    dropped_BLd = x_BLd * _dropout(batch, config, step) if config.model.dropout else x_BLd
+    query_BLd = encode(personal, dropped_BLd, batch.items_BL > 0, config.model)
+    return Pass(query_BLd, _loss(view, query_BLd.detach(), batch), x_BLd, weights, leaf_offsets)
+
+
+def mean_loss(done: Pass, batch: ClientBatch) -> Tensor:
+    """Return each client's mean loss, [B]."""
+    return done.loss.loss_BL.sum(1) / _lengths(batch)
+
+
+def shared_gradients(done: Pass, view: View, batch: ClientBatch) -> View:
+    """Return each client's gradient of its mean loss, in the shape of its view. Ends the graph."""
+    leaves = [*done.weights.values(), done.x_BLd]
+    *grads, x_grad_BLd = torch.autograd.grad(done.query_BLd, leaves, _mean_query_gradient(done, batch))
+    table_BMd = _add_inputs(done.loss.table_BMd, x_grad_BLd, view, batch)
+    weights = dict(zip(done.weights, grads, strict=True))
+    return view._replace(weights=weights, table_BMd=table_BMd, bias_BM=done.loss.bias_BM)
+
+
+def offset_gradients(done: Pass, batch: ClientBatch) -> Tensor:
+    """Return the gradient of each client's mean loss with respect to its offsets, [B, S]; keeps the graph."""
+    leaves = list(done.offsets.values())
+    query = _mean_query_gradient(done, batch)
+    return torch.cat(torch.autograd.grad(done.query_BLd, leaves, query, retain_graph=True), -1)
+
+
+def fisher_probe(done: Pass, batch: ClientBatch, sites: Sites, step: str) -> Tensor:
+    """Estimate the Fisher information of the offsets, per event [B, S], with one backward pass.
+
+    With a random sign s_t per event, E (sum_t s_t g_t)^2 = sum_t g_t^2, the sum of squared per-event
+    gradients. One draw is noisy, so half of each estimate is its site's mean. Ends the graph.
+    """
+    signs = torch.ones(done.loss.loss_BL.shape)
+    for row, (seed, length) in enumerate(zip(batch.seeds, batch.lengths, strict=True)):
+        signs[row, :length] = _uniform(derive(seed, "probe", step), length).lt(0.5) * 2.0 - 1.0
+    grads = torch.autograd.grad(
+        done.query_BLd, list(done.offsets.values()), done.loss.query_BLd * signs[..., None]
+    )
+    squares_BS = torch.cat(grads, -1) ** 2 / _lengths(batch)[:, None]
+    means_BS = sites.spread(sites.group_means(squares_BS))
+    return (squares_BS + means_BS) / 2
+
+
+def _loss(view: View, query_BLd: Tensor, batch: ClientBatch) -> LossAndGradients:
+    common = query_BLd, view.table_BMd, view.bias_BM, view.targets_BL, batch.lengths
+    if view.rows_BM is None:
+        return full_cross_entropy(*common)
+    return sampled_cross_entropy(*common, view.negatives, view.catalogue)
+
+
+def _add_inputs(table_BMd: Tensor, x_grad_BLd: Tensor, view: View, batch: ClientBatch) -> Tensor:
+    """Add what the item table gets as an input to what it got as an output."""
+    real_BL = batch.items_BL > 0
+    first_row_B1 = torch.arange(len(batch.lengths))[:, None] * table_BMd.shape[1]
+    grads = x_grad_BLd[real_BL] * math.sqrt(table_BMd.shape[-1])
+    table_BMd.flatten(0, 1).index_add_(0, (first_row_B1 + view.items_BL)[real_BL], grads)
+    return table_BMd
+
+
+def _mean_query_gradient(done: Pass, batch: ClientBatch) -> Tensor:
+    return done.loss.query_BLd / _lengths(batch)[:, None, None]
+
+
+def _dropout(batch: ClientBatch, config: Config, step: str) -> Tensor:
+    """Return a mask [B, L, d] drawn client by client, so that it does not depend on who else is in the batch."""
+    keep = 1 - config.model.dropout
+    mask_BLd = torch.zeros(*batch.items_BL.shape, config.model.d_model)
+    for row, (seed, length) in enumerate(zip(batch.seeds, batch.lengths, strict=True)):
+        drawn = _uniform(derive(seed, "dropout", step), length * config.model.d_model)
+        mask_BLd[row, :length] = drawn.lt(keep).view(length, -1) / keep
+    return mask_BLd
+
+
+def _uniform(seed: int, count: int) -> Tensor:
+    return torch.rand(count, generator=torch.Generator().manual_seed(seed))
+
+
+def _lengths(batch: ClientBatch) -> Tensor:
+    return torch.tensor(batch.lengths, dtype=torch.float32)
+
+
+def _leaves(tensors: Weights) -> Weights:
+    return {name: value.detach().requires_grad_() for name, value in tensors.items()}

@@ -1,0 +1,136 @@
+"""One round, written out in order. Everything it needs is in its arguments; everything it leaves is returned.
+
+    1. draw the cohort; some of it never answers
+    2. broadcast the shared weights, tau^2, the limits c and the model version
+    3. every client learns on its own data: phase 1 privately, phase 2 jointly (``client.local_update``)
+    4. add up what leaves the devices, weighted by events
+    5. average into one pseudo-gradient
+    6. the server optimizer moves the shared model
+    7. tau^2 and c follow what was seen (Dynamic Magnitude Loss)
+
+Who runs step 3 (the simulator, a fleet of devices) is passed in.
+Source: "Personalized Federated Sequential Recommender" (arXiv 2603.22349).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pfsr.config import Config
+from pfsr.errors import PfsrError
+from pfsr.federated.aggregate import PartialSum, pseudo_gradient
+from pfsr.federated.cohort import sample_cohort, who_answers
+from pfsr.federated.seeds import derive
+from pfsr.federated.server import Moments, empty_moments, server_step
+from pfsr.federated.update import wire_bytes
+from pfsr.federated.view import Broadcast
+from pfsr.model.amb import Weights
+from pfsr.model.encoder import ITEMS, init_weights
+from pfsr.model.magnitude import FIRST_LIMIT, FIRST_SPREAD, next_limits, next_spread
+from pfsr.model.response import response_sites
+
+Trainer = Callable[[Broadcast, np.ndarray], PartialSum]
+"""Lets the clients (rows of people) learn under a broadcast, and adds up what leaves their devices."""
+
+
+class ServerState(NamedTuple):
+    """All that the server keeps between rounds; with it any round can be replayed.
+
+    Attributes:
+        weights: the shared model.
+        moments: of the server optimizer.
+        spread_G: tau^2 per site group.
+        limits_T: c per shared tensor.
+        round: rounds done, which is also the version of ``weights``.
+    """
+
+    weights: Weights
+    moments: Moments
+    spread_G: Tensor
+    limits_T: Tensor
+    round: int
+
+
+class RoundReport(NamedTuple):
+    """What a round did: its number (from 1), mean loss per event, clients and bytes."""
+
+    round: int
+    loss: float
+    clients: int
+    silent: int
+    events: int
+    bytes_up: int
+    bytes_down: int
+
+
+def first_state(config: Config, items: int) -> ServerState:
+    """Return the state before the first round, for a catalogue of ``items`` items."""
+    weights = init_weights(config.model, items, derive(config.seed, "weights"))
+    groups = len(response_sites(config.model).names)
+    spread, limits = torch.full((groups,), FIRST_SPREAD), torch.full((len(weights),), FIRST_LIMIT)
+    return ServerState(weights, empty_moments(weights), spread, limits, 0)
+
+
+def run_round(
+    state: ServerState, clients: np.ndarray, train: Trainer, config: Config
+) -> tuple[ServerState, RoundReport]:
+    """Run one round over ``clients`` (rows of people who may take part).
+
+    Raises:
+        PfsrError: nobody answered, or an update is not finite; ``state`` is still good.
+    """
+    federated = config.federated
+    cohort = sample_cohort(clients, federated.cohort, config.seed, state.round)
+    answering = who_answers(cohort, federated.unavailable, config.seed, state.round)
+    if not len(answering):
+        raise PfsrError(f"round {state.round + 1}: no client answered; lower federated.unavailable")
+    total = train(make_broadcast(state, config), answering)
+    gradient = pseudo_gradient(total, federated.local_rate)
+    weights, moments = server_step(state.weights, state.moments, gradient, federated, state.round)
+    spread, limits = _follow(state, total, config)
+    return ServerState(weights, moments, spread, limits, state.round + 1), _report(state, cohort, total)
+
+
+def make_broadcast(state: ServerState, config: Config) -> Broadcast:
+    """Return what the clients of the coming round receive."""
+    items = len(state.weights[ITEMS]) - 1
+    negatives = None
+    if uses_sampled_loss(config, items):
+        random = np.random.default_rng(derive(config.seed, "negatives", state.round))
+        drawn = random.choice(items, config.objective.negatives, replace=False, shuffle=False) + 1
+        negatives = torch.from_numpy(drawn)
+    return Broadcast(state.weights, state.spread_G, state.limits_T, state.round, negatives)
+
+
+def uses_sampled_loss(config: Config, items: int) -> bool:
+    """Tell whether this catalogue is large enough to train against sampled negatives."""
+    objective = config.objective
+    if objective.loss == "auto":
+        return items > max(objective.full_limit, objective.negatives)
+    return objective.loss == "sampled" and items > objective.negatives
+
+
+def _follow(state: ServerState, total: PartialSum, config: Config) -> tuple[Tensor, Tensor]:
+    if config.objective.magnitude != "dynamic":
+        return state.spread_G, state.limits_T
+    limits = next_limits(state.limits_T, total.within_T / total.clients, config.objective.clip_quantile)
+    if config.response.mode == "off":
+        return state.spread_G, limits
+    return next_spread(state.spread_G, total.spread_G / total.clients), limits
+
+
+def _report(state: ServerState, cohort: np.ndarray, total: PartialSum) -> RoundReport:
+    groups = len(state.spread_G)
+    down = 4 * (sum(w.numel() for w in state.weights.values()) + groups + len(state.limits_T)) + 16
+    return RoundReport(
+        state.round + 1,
+        float(total.loss / total.weight),
+        total.clients,
+        len(cohort) - total.clients,
+        int(total.weight),
+        total.clients * wire_bytes(state.weights, groups),
+        len(cohort) * down,
+    )

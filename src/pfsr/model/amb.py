@@ -1,0 +1,164 @@
+"""Associative Mamba Block: norm, one projection, causal convolution, associative scan, gated output.
+
+Weights are plain tensors in a dict, so that the same code runs with one set of weights for everybody,
+or with one set per client (an extra leading axis B) while clients train locally.
+
+Shapes: B clients, L events, d = d_model, D = expand d inner width, H heads, N state columns, K conv width.
+Source: "Personalized Federated Sequential Recommender" (arXiv 2603.22349), Associative Mamba Block;
+lineage Mamba-2 (2405.21060) and SIGMA (2408.11451).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pfsr.config import ModelConfig
+from pfsr.model.scan import MAX_DECAY, ScanInputs, ScanState, empty_state, scan_chunked, scan_step
+
+Weights = dict[str, Tensor]
+
+
+class BlockState(NamedTuple):
+    """What one block remembers of a prefix: its scan, and the inputs its convolution still needs."""
+
+    conv_BKD: Tensor
+    scan: ScanState
+
+
+def init_block(config: ModelConfig, generator: torch.Generator) -> Weights:
+    """Return fresh weights of one block; its heads' memories span 2 to 50 events."""
+    d, inner = config.d_model, config.d_model * config.expand
+    span = torch.logspace(math.log10(2), math.log10(50), config.heads)
+    weights = {
+        "norm": torch.ones(d),
+        "project": torch.randn(d, _projected(config), generator=generator) / math.sqrt(d),
+        "conv": torch.randn(config.d_conv, inner, generator=generator) / math.sqrt(config.d_conv),
+        "conv_bias": torch.zeros(inner),
+        "step_bias": torch.log(torch.expm1(1 / span)),
+        "decay": torch.full((config.heads,), math.log(math.e - 1)),
+        "skip": torch.ones(inner),
+        "out": torch.randn(inner, d, generator=generator) / math.sqrt(inner) / math.sqrt(2 * config.blocks),
+        "out_scale": torch.ones(d),
+    }
+    if config.view == "associative":
+        weights["flip"] = torch.full((config.heads,), math.log(math.expm1(0.1)))
+        weights["flip_norm"] = torch.ones(inner)
+        weights["gate_bias"] = torch.full((config.heads,), -2.0)
+    return weights
+
+
+def apply_block(weights: Weights, x_BLd: Tensor, real_BL1: Tensor, config: ModelConfig) -> Tensor:
+    """Encode all positions of ``x_BLd`` at once; padding (``real_BL1`` = 0) leaves no trace."""
+    projected = rms_norm(x_BLd) * _row(weights["norm"]) @ weights["project"]
+    u_BLD, rest = _split(projected, config)
+    mixed_BLD = _convolve(u_BLD * real_BL1, weights)
+    inputs = _scan_inputs(weights, mixed_BLD, rest, real_BL1)
+    y_BLD, flipped_BLD = scan_chunked(inputs, config.horizon)
+    return x_BLd + _output(weights, y_BLD, flipped_BLD, inputs, mixed_BLD, rest)
+
+
+def step_block(
+    weights: Weights, state: BlockState, x_B1d: Tensor, config: ModelConfig
+) -> tuple[BlockState, Tensor]:
+    """Encode one more event (x_B1d) at constant cost; equals the last position of :func:`apply_block`."""
+    projected = rms_norm(x_B1d) * _row(weights["norm"]) @ weights["project"]
+    u_B1D, rest = _split(projected, config)
+    window_BKD = torch.cat([state.conv_BKD, u_B1D], 1)
+    mixed_B1D = F.silu((window_BKD * _taps(weights)).sum(1, keepdim=True) + _row(weights["conv_bias"]))
+    inputs = _scan_inputs(weights, mixed_B1D, rest, torch.ones_like(u_B1D[..., :1]))
+    scan, y_BD, flipped_BD = scan_step(state.scan, inputs)
+    flipped_B1D = None if flipped_BD is None else flipped_BD[:, None]
+    out_B1d = _output(weights, y_BD[:, None], flipped_B1D, inputs, mixed_B1D, rest)
+    return BlockState(window_BKD[:, 1:], scan), x_B1d + out_B1d
+
+
+def empty_block_state(batch: int, config: ModelConfig, like: Tensor) -> BlockState:
+    """Return the state of a person with no events."""
+    inner = config.d_model * config.expand
+    scan = empty_state(batch, config.heads, inner, config.d_state, config.horizon, like)
+    return BlockState(like.new_zeros(batch, config.d_conv - 1, inner), scan)
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """Scale the last axis to root mean square 1."""
+    return F.rms_norm(x, x.shape[-1:], eps=1e-6)
+
+
+class _Rest(NamedTuple):
+    """What the projection yields beside the scanned signal u."""
+
+    z_BLD: Tensor
+    b_BLN: Tensor
+    cf_BLN: Tensor
+    step_BLH: Tensor
+    cg_BLN: Tensor | None
+    gate_BLH: Tensor | None
+
+
+def _projected(config: ModelConfig) -> int:
+    return sum(_sizes(config))
+
+
+def _sizes(config: ModelConfig) -> list[int]:
+    inner, n, h = config.d_model * config.expand, config.d_state, config.heads
+    return [inner, inner, n, n, h] + ([n, h] if config.view == "associative" else [])
+
+
+def _split(projected: Tensor, config: ModelConfig) -> tuple[Tensor, _Rest]:
+    u, z, b, cf, step, *flip = projected.split(_sizes(config), -1)
+    cg, gate = flip or (None, None)
+    return u, _Rest(z, b, cf, step, cg, gate)
+
+
+def _convolve(u_BLD: Tensor, weights: Weights) -> Tensor:
+    taps = _taps(weights)
+    width, length = taps.shape[-2], u_BLD.shape[1]
+    padded = F.pad(u_BLD, (0, 0, width - 1, 0))
+    total = _row(weights["conv_bias"])
+    for k in range(width):
+        total = total + padded[:, k : k + length] * taps[..., k : k + 1, :]
+    return F.silu(total)
+
+
+def _taps(weights: Weights) -> Tensor:
+    conv = weights["conv"]
+    return conv if conv.ndim == 3 else conv[None]
+
+
+def _scan_inputs(weights: Weights, mixed_BLD: Tensor, rest: _Rest, real_BL1: Tensor) -> ScanInputs:
+    step_BLH = F.softplus(rest.step_BLH + _row(weights["step_bias"])) * real_BL1
+    decay_BLH = (F.softplus(_row(weights["decay"])) * step_BLH).clamp(max=MAX_DECAY)
+    x_BLD = per_head(step_BLH, mixed_BLD)
+    eta = weights.get("flip")
+    eta_BH = None if eta is None else F.softplus(eta if eta.ndim == 2 else eta[None])
+    return ScanInputs(-decay_BLH, x_BLD, rest.b_BLN, rest.cf_BLN, rest.cg_BLN, eta_BH)
+
+
+def _output(
+    weights: Weights,
+    y_BLD: Tensor,
+    flipped_BLD: Tensor | None,
+    inputs: ScanInputs,
+    mixed_BLD: Tensor,
+    rest: _Rest,
+) -> Tensor:
+    if flipped_BLD is not None and rest.gate_BLH is not None:
+        gate_BLH = torch.sigmoid(rest.gate_BLH + _row(weights["gate_bias"]))
+        global_BLD = rms_norm(flipped_BLD) * _row(weights["flip_norm"])
+        y_BLD = y_BLD + per_head(gate_BLH, global_BLD - y_BLD)
+    y_BLD = y_BLD + _row(weights["skip"]) * mixed_BLD
+    return (y_BLD * F.silu(rest.z_BLD)) @ weights["out"] * _row(weights["out_scale"])
+
+
+def per_head(scale_BLH: Tensor, x_BLD: Tensor) -> Tensor:
+    """Multiply each head's channels by that head's number."""
+    heads = scale_BLH.shape[-1]
+    return (x_BLD.unflatten(-1, (heads, -1)) * scale_BLH[..., None]).flatten(-2)
+
+
+def _row(weight: Tensor) -> Tensor:
+    """Let a vector, shared [k] or one per client [B, k], meet tensors [B, L, k]."""
+    return weight if weight.ndim == 1 else weight[:, None, :]

@@ -1,0 +1,99 @@
+"""Next-item loss, full or sampled, with hand-written gradients.
+
+The losses return gradients next to values, per client and per event, because federated learning needs
+them apart: a client's own item-table gradient, and per-event gradients for the Fisher information.
+Working client by client keeps the logits (T x I) in cache and never touches padding.
+
+Shapes: B clients, L events, T events of one client, d = d_model, I items, M rows of a local item table,
+K negatives.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class LossAndGradients(NamedTuple):
+    """Loss of every event, and gradients of each client's *mean* loss except where said.
+
+    Attributes:
+        loss_BL: cross-entropy per event, 0 at padding.
+        query_BLd: gradient of each event's *own* loss with respect to its query.
+        table_BMd: with respect to the client's item table.
+        bias_BM: with respect to the client's item biases.
+    """
+
+    loss_BL: Tensor
+    query_BLd: Tensor
+    table_BMd: Tensor
+    bias_BM: Tensor
+
+
+def full_cross_entropy(
+    query_BLd: Tensor, table_BMd: Tensor, bias_BM: Tensor, targets_BL: Tensor, lengths: list[int]
+) -> LossAndGradients:
+    """Cross-entropy over the whole catalogue: M = I + 1 rows, row 0 is padding and gets no probability."""
+    out = _empty(query_BLd, table_BMd)
+    for client, length in enumerate(lengths):
+        query_Td, target_T = query_BLd[client, :length], targets_BL[client, :length, None]
+        error_TM = torch.addmm(bias_BM[client], query_Td, table_BMd[client].T)
+        error_TM[:, 0] = -torch.inf
+        error_TM -= error_TM.amax(1, keepdim=True)
+        own_T1 = error_TM.gather(1, target_T)
+        total_T1 = error_TM.exp_().sum(1, keepdim=True)
+        out.loss_BL[client, :length] = (total_T1.log() - own_T1)[:, 0]
+        error_TM /= total_T1
+        error_TM.scatter_add_(1, target_T, error_TM.new_full((length, 1), -1.0))
+        torch.mm(error_TM, table_BMd[client], out=out.query_BLd[client, :length])
+        torch.mm(error_TM.T, query_Td / length, out=out.table_BMd[client])
+        torch.mean(error_TM, 0, out=out.bias_BM[client])
+    return out
+
+
+def sampled_cross_entropy(
+    query_BLd: Tensor,
+    table_BMd: Tensor,
+    bias_BM: Tensor,
+    targets_BL: Tensor,
+    lengths: list[int],
+    negatives: int,
+    items: int,
+) -> LossAndGradients:
+    """Cross-entropy of the target against ``negatives`` uniformly drawn items: the first rows of the local table.
+
+    Each negative stands for items / negatives of its kind (log-correction), so that the expected sum over
+    negatives is the sum over the catalogue. A negative that happens to be the target is left out.
+    """
+    out = _empty(query_BLd, table_BMd)
+    correction = math.log(items / negatives)
+    for client, length in enumerate(lengths):
+        query_Td, target_T = query_BLd[client, :length], targets_BL[client, :length]
+        table_Kd, target_Td = table_BMd[client, :negatives], table_BMd[client][target_T]
+        logit_TK = torch.addmm(bias_BM[client, :negatives] + correction, query_Td, table_Kd.T)
+        hit = target_T < negatives
+        logit_TK[hit.nonzero()[:, 0], target_T[hit]] = -torch.inf
+        own_T1 = (query_Td * target_Td).sum(1, keepdim=True) + bias_BM[client][target_T, None]
+        logits = torch.cat([own_T1, logit_TK], 1)
+        log_p = logits.log_softmax(1)
+        out.loss_BL[client, :length] = -log_p[:, 0]
+        error = log_p.exp()
+        error[:, 0] -= 1
+        torch.addmm(error[:, :1] * target_Td, error[:, 1:], table_Kd, out=out.query_BLd[client, :length])
+        table_grad, bias_grad = out.table_BMd[client].zero_(), out.bias_BM[client].zero_()
+        torch.mm(error[:, 1:].T, query_Td / length, out=table_grad[:negatives])
+        table_grad.index_add_(0, target_T, error[:, :1] * query_Td / length)
+        bias_grad[:negatives] = error[:, 1:].mean(0)
+        bias_grad.index_add_(0, target_T, error[:, 0] / length)
+    return out
+
+
+def _empty(query_BLd: Tensor, table_BMd: Tensor) -> LossAndGradients:
+    batch, rows = table_BMd.shape[:2]
+    return LossAndGradients(
+        query_BLd.new_zeros(query_BLd.shape[:2]),
+        torch.zeros_like(query_BLd),
+        query_BLd.new_empty(batch, rows, query_BLd.shape[-1]),
+        query_BLd.new_empty(batch, rows),
+    )

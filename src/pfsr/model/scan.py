@@ -1,0 +1,217 @@
+"""The associative scan: one causal pass, two views of every prefix.
+
+Each event i adds v_i = x_i (outer) b_i to a state, and each head forgets at its own pace a_i <= 0:
+
+    S_t = sum_{i<=t} a_i                                  log-decay so far
+    h_t = sum_{i<=t} exp(S_t - S_i) v_i                   append: the selective state
+    g_m = sum_{i<=m} exp(eta S_{i-1}) v_i                 prepend: the state of the reversed prefix
+    s_t = sum_{t-r<i<=t} exp(S_t - S_i) v_i + exp(S_t - S_{t-r}) g_{t-r}    partially flipped state
+
+(the sum in s_t equals h_t - exp(S_t - S_{t-r}) h_{t-r}, without its cancellation). Pairs (a, v) compose
+associatively, so h extends the product on the right and g on the left. Three forms that must agree:
+``scan_sequential`` (the definition, readable), ``scan_chunked`` (matrix products, for training) and
+``scan_step`` (one event at constant cost, for serving).
+
+Shapes: B clients, L events, H heads, P channels a head, D = H P, N state columns, Q events a chunk,
+C chunks, r the flip horizon. Source: state-space duality (arXiv 2405.21060); partial flip: SIGMA (2408.11451).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_DECAY = 2.5
+"""Largest log-decay of one event: keeps exp(-S) finite in float32 over a chunk of 32 events."""
+
+CHUNK = 32
+"""Events a chunk; 32 x MAX_DECAY = 80 < 88 = log of the largest float32."""
+
+
+class ScanInputs(NamedTuple):
+    """What one block feeds its scan; ``cg`` and ``eta`` are None without the flipped view."""
+
+    a_BLH: Tensor
+    x_BLD: Tensor
+    b_BLN: Tensor
+    cf_BLN: Tensor
+    cg_BLN: Tensor | None
+    eta_BH: Tensor | None
+
+
+class ScanState(NamedTuple):
+    """All a scan remembers of a prefix; its size does not depend on the prefix.
+
+    The last ``r`` events wait in ``recent_*`` (oldest first) until they enter the flipped state.
+    """
+
+    h_BND: Tensor
+    g_BND: Tensor
+    total_BH: Tensor
+    recent_a_BrH: Tensor
+    recent_x_BrD: Tensor
+    recent_b_BrN: Tensor
+    recent_w_BrH: Tensor
+
+
+def empty_state(batch: int, heads: int, inner: int, columns: int, horizon: int, like: Tensor) -> ScanState:
+    """Return the state of the empty prefix, with the dtype and device of ``like``."""
+    return ScanState(
+        like.new_zeros(batch, columns, inner),
+        like.new_zeros(batch, columns, inner),
+        like.new_zeros(batch, heads),
+        like.new_zeros(batch, horizon, heads),
+        like.new_zeros(batch, horizon, inner),
+        like.new_zeros(batch, horizon, columns),
+        like.new_zeros(batch, horizon, heads),
+    )
+
+
+def scan_step(state: ScanState, event: ScanInputs) -> tuple[ScanState, Tensor, Tensor | None]:
+    """Take in one event (L = 1) and return the new state, y_BD of h and y_BD of s (None without ``cg``)."""
+    a_BH, x_BD, b_BN = event.a_BLH[:, 0], event.x_BLD[:, 0], event.b_BLN[:, 0]
+    v_BND = b_BN[:, :, None] * x_BD[:, None, :]
+    h_BND = _spread(a_BH.exp(), x_BD)[:, None, :] * state.h_BND + v_BND
+    y_h = _read(event.cf_BLN[:, 0], h_BND)
+    if event.cg_BLN is None or event.eta_BH is None:
+        return state._replace(h_BND=h_BND), y_h, None
+    g_BND = state.g_BND + state.recent_b_BrN[:, 0, :, None] * _weighted(state, 0)[:, None, :]
+    recent = state._replace(
+        h_BND=h_BND,
+        g_BND=g_BND,
+        total_BH=state.total_BH + a_BH,
+        recent_a_BrH=_push(state.recent_a_BrH, a_BH),
+        recent_x_BrD=_push(state.recent_x_BrD, x_BD),
+        recent_b_BrN=_push(state.recent_b_BrN, b_BN),
+        recent_w_BrH=_push(state.recent_w_BrH, (event.eta_BH * state.total_BH).exp()),
+    )
+    return recent, y_h, _read_flipped(recent, event.cg_BLN[:, 0])
+
+
+def _read_flipped(state: ScanState, cg_BN: Tensor) -> Tensor:
+    after_BrH = state.recent_a_BrH.flip(1).cumsum(1).flip(1)
+    decay_BrH = (after_BrH - state.recent_a_BrH).exp()
+    match_Br1 = (state.recent_b_BrN @ cg_BN[:, :, None])
+    near_BD = (_spread(decay_BrH, state.recent_x_BrD) * state.recent_x_BrD * match_Br1).sum(1)
+    far_BD = _read(cg_BN, state.g_BND)
+    return near_BD + _spread(after_BrH[:, 0].exp(), far_BD) * far_BD
+
+
+def _weighted(state: ScanState, index: int) -> Tensor:
+    x_BD = state.recent_x_BrD[:, index]
+    return _spread(state.recent_w_BrH[:, index], x_BD) * x_BD
+
+
+def _push(recent: Tensor, newest: Tensor) -> Tensor:
+    return torch.cat([recent[:, 1:], newest[:, None]], dim=1)
+
+
+def _read(c_BN: Tensor, state_BND: Tensor) -> Tensor:
+    return (c_BN[:, None, :] @ state_BND)[:, 0]
+
+
+def scan_sequential(inputs: ScanInputs, horizon: int) -> tuple[Tensor, Tensor | None]:
+    """The definition, event by event: ``scan_step`` from the empty state. Slow; the yardstick of tests."""
+    batch, length, heads = inputs.a_BLH.shape
+    inner, columns = inputs.x_BLD.shape[-1], inputs.b_BLN.shape[-1]
+    state = empty_state(batch, heads, inner, columns, horizon, inputs.x_BLD)
+    y_h, y_s = [], []
+    for t in range(length):
+        event = _event(inputs, t)
+        state, y_t, s_t = scan_step(state, event)
+        y_h.append(y_t)
+        y_s.append(s_t)
+    flipped = None if inputs.cg_BLN is None else torch.stack(y_s, 1)
+    return torch.stack(y_h, 1), flipped
+
+
+def _event(inputs: ScanInputs, t: int) -> ScanInputs:
+    a, x, b, cf = (p[:, t : t + 1] for p in inputs[:4])
+    cg = None if inputs.cg_BLN is None else inputs.cg_BLN[:, t : t + 1]
+    return ScanInputs(a, x, b, cf, cg, inputs.eta_BH)
+
+
+def scan_chunked(inputs: ScanInputs, horizon: int, chunk: int = CHUNK) -> tuple[Tensor, Tensor | None]:
+    """All positions at once, as matrix products over chunks; cost linear in L.
+
+    Within a chunk exp(S_t - S_i) factors into exp(s_t) exp(-s_i), so the Q x Q product c_t . b_i is
+    shared by all heads and no per-head Q x Q matrix is ever formed.
+
+    Args:
+        inputs: as the block made them; padding has a = 0 and x = 0.
+        horizon: r, events younger than this are not in the flipped state.
+        chunk: events a chunk (at least ``horizon``); more than CHUNK may overflow float32.
+
+    Returns:
+        y_BLD read from h, and y_BLD read from s (None when ``inputs.cg_BLN`` is None).
+    """
+    length = inputs.x_BLD.shape[1]
+    chunk = max(min(chunk, length), horizon)
+    a, x, b, cf = (_chunks(p, chunk) for p in inputs[:4])
+    s_BCQH = a.cumsum(2)
+    grow_BCQD = _spread(s_BCQH.exp(), x)
+    key_BCQD = _spread((-s_BCQH).exp(), x) * x
+    state_BCND = _carry(b.mT @ key_BCQD, grow_BCQD[:, :, -1:])
+    y_h = grow_BCQD * ((cf @ b.mT).tril() @ key_BCQD + cf @ state_BCND)
+    y_h = y_h.flatten(1, 2)[:, :length]
+    if inputs.cg_BLN is None or inputs.eta_BH is None:
+        return y_h, None
+    cg = _chunks(inputs.cg_BLN, chunk)
+    near = grow_BCQD * _near(cg, b, key_BCQD, grow_BCQD[:, :, -1:], horizon)
+    far = _far(inputs, cg, horizon, chunk)
+    return y_h, (near + far).flatten(1, 2)[:, :length]
+
+
+def _carry(gain_BCND: Tensor, decay_BC1D: Tensor) -> Tensor:
+    """Return the state each chunk starts from: state' = decay (state + gain), chunk after chunk."""
+    state, states = torch.zeros_like(gain_BCND[:, 0]), []
+    for gain, decay in zip(gain_BCND.unbind(1), decay_BC1D.unbind(1), strict=True):
+        states.append(state)
+        state = decay * (state + gain)
+    return torch.stack(states, 1)
+
+
+def _near(cg: Tensor, b: Tensor, key: Tensor, last_grow: Tensor, horizon: int) -> Tensor:
+    """Read the last ``horizon`` events, those of the chunk before included, up to the factor exp(s_t)."""
+    size, overlap = key.shape[2], horizon - 1
+    tail = slice(size - overlap, size)
+    key = torch.cat([_previous(last_grow * key[:, :, tail]), key], 2)
+    b = torch.cat([_previous(b[:, :, tail]), b], 2)
+    band = torch.ones(size, size + overlap, dtype=key.dtype, device=key.device).tril(overlap).triu()
+    return (cg @ b.mT * band) @ key
+
+
+def _previous(chunks: Tensor) -> Tensor:
+    return F.pad(chunks[:, :-1], (0, 0, 0, 0, 1, 0))
+
+
+def _far(inputs: ScanInputs, cg: Tensor, horizon: int, chunk: int) -> Tensor:
+    """Read the flipped state of the prefix that ends ``horizon`` events ago."""
+    assert inputs.eta_BH is not None
+    a_BLH = inputs.a_BLH
+    before_BLH = a_BLH.cumsum(1) - a_BLH
+    weight_BLH = (inputs.eta_BH[:, None] * before_BLH).exp()
+    x = _chunks(_late(_spread(weight_BLH, inputs.x_BLD) * inputs.x_BLD, horizon), chunk)
+    b = _chunks(_late(inputs.b_BLN, horizon), chunk)
+    gain_BCND = b.mT @ x
+    state_BCND = gain_BCND.cumsum(1) - gain_BCND
+    window_BLH = sum((_late(a_BLH, j) for j in range(1, horizon)), start=a_BLH)
+    decay = _chunks(_spread(window_BLH.exp(), inputs.x_BLD), chunk)
+    return decay * ((cg @ b.mT).tril() @ x + cg @ state_BCND)
+
+
+def _late(x_BLK: Tensor, steps: int) -> Tensor:
+    """Shift towards the future by ``steps`` events, zeros first."""
+    return F.pad(x_BLK, (0, 0, steps, 0))[:, : x_BLK.shape[1]]
+
+
+def _chunks(x_BLK: Tensor, chunk: int) -> Tensor:
+    missing = -x_BLK.shape[1] % chunk
+    padded = F.pad(x_BLK, (0, 0, 0, missing)) if missing else x_BLK
+    return padded.unflatten(1, (-1, chunk))
+
+
+def _spread(per_head: Tensor, channels: Tensor) -> Tensor:
+    """Repeat one number per head over that head's channels."""
+    return per_head.repeat_interleave(channels.shape[-1] // per_head.shape[-1], dim=-1)

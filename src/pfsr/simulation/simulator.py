@@ -1,0 +1,96 @@
+"""A whole population on one machine: each round's cohort is trained as a few batches, one thread a core.
+
+A cohort is sorted by length (inside the round, so the draw stays uniform) and cut into batches small
+enough to stay in cache. Batches are independent and their sums are added in a fixed order, so the result
+does not depend on the number of threads.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from pfsr.config import Config
+from pfsr.data.sequences import Sequences
+from pfsr.federated.aggregate import PartialSum, add, partial_sum
+from pfsr.federated.batch import client_batch
+from pfsr.federated.client import local_update
+from pfsr.federated.partition import Private
+from pfsr.federated.seeds import derive
+from pfsr.federated.view import Broadcast
+from pfsr.model.response import response_sites
+from pfsr.simulation.private_store import PrivateStore
+
+BATCH = 32
+"""Clients trained as one batch."""
+
+
+class Population(NamedTuple):
+    """People who can be trained: their histories, how much of each is for training, what is private.
+
+    Attributes:
+        sequences: everybody's events.
+        train_ends: int64 [people]; only events before it are ever read here.
+        private: everybody's private parameters.
+    """
+
+    sequences: Sequences
+    train_ends: np.ndarray
+    private: PrivateStore
+
+
+class Simulator:
+    """Trains cohorts of a :class:`Population`; a ``Trainer`` for ``run_round``.
+
+    Args:
+        population: who there is.
+        config: the run's configuration.
+        batch: clients trained at once; 1 is the plain loop over clients.
+        threads: batches trained at the same time; by default one per core.
+    """
+
+    def __init__(self, population: Population, config: Config, batch: int = BATCH, threads: int | None = None) -> None:
+        self.population = population
+        self.config = config
+        self.batch = batch
+        self.threads = threads or available_cores()
+        self.sites = response_sites(config.model)
+
+    def __call__(self, broadcast: Broadcast, people: np.ndarray) -> PartialSum:
+        """Let ``people`` learn under ``broadcast``; keep what is private, return the sum of what is not."""
+        lengths = np.minimum(self.population.train_ends[people], self.config.federated.window + 1)
+        ordered = people[np.argsort(-lengths, kind="stable")]
+        groups = [ordered[start : start + self.batch] for start in range(0, len(ordered), self.batch)]
+        before = [self.population.private.read(group) for group in groups]
+        with one_thread_each(), ThreadPoolExecutor(self.threads) as pool:
+            done = list(pool.map(lambda job: self._train(broadcast, *job), zip(groups, before, strict=True)))
+        for group, (_, after) in zip(groups, done, strict=True):
+            self.population.private.write(group, after)
+        return add([part for part, _ in done])
+
+    def _train(self, broadcast: Broadcast, people: np.ndarray, private: Private) -> tuple[PartialSum, Private]:
+        histories = [self.population.sequences.history(int(p), int(self.population.train_ends[p])) for p in people]
+        seeds = [derive(self.config.seed, "client", broadcast.version, int(p)) for p in people]
+        batch = client_batch(histories, seeds, self.config.federated.window)
+        updates, private = local_update(broadcast, private, batch, self.config, self.sites)
+        return partial_sum(updates, broadcast.weights), private
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let tensor operations use one thread, since the batches already use all cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
