@@ -1,0 +1,158 @@
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pfsr.config import DataConfig
+from pfsr.data import describe, load, load_config
+from pfsr.errors import PfsrError
+
+REAL = os.environ.get("PFSR_DATA")
+EVENTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=40)
+
+
+def frame(rows):
+    return pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+
+
+def histories(data):
+    """Return {user id: [(item id, time), ...]}."""
+    return {
+        person: [
+            (data.catalog.item_id(row), time)
+            for row, time in zip(
+                data.sequences.history(place).tolist(),
+                data.sequences.times[data.sequences.offsets[place] : data.sequences.offsets[place + 1]],
+                strict=True,
+            )
+        ]
+        for place, person in enumerate(data.people)
+    }
+
+
+@given(EVENTS)
+def test_histories_are_the_events_in_stable_order_of_time(rows):
+    everybody = rows + [(user, item, 9) for user in range(5) for item in range(2)]
+    expected = {}
+    for user, item, time in everybody:
+        expected.setdefault(user, []).append((item, time))
+    data = load(frame(everybody), core=0)
+    assert histories(data) == {user: sorted(mine, key=lambda e: e[1]) for user, mine in expected.items()}
+    assert list(data.people) == list(dict.fromkeys(user for user, _, _ in everybody))
+    assert list(data.catalog.ids) == list(dict.fromkeys(item for _, item, _ in everybody))
+
+
+@given(EVENTS, st.integers(2, 4))
+def test_every_survivor_has_as_many_events_as_the_core_asks(rows, core):
+    try:
+        data = load(frame(rows), core=core)
+    except PfsrError as refusal:
+        assert f"{core}-core" in str(refusal)
+        return
+    assert data.sequences.lengths.min() >= core
+    assert np.bincount(data.sequences.items)[1:].min() >= core
+
+
+def test_order_of_ties_is_that_of_the_source():
+    data = load(frame([("a", "x", 2), ("b", "x", 1), ("a", "y", 1), ("a", "z", 1), ("b", "y", 1)]), core=0)
+    assert histories(data) == {"a": [("y", 1), ("z", 1), ("x", 2)], "b": [("x", 1), ("y", 1)]}
+
+
+def test_duplicated_events_are_kept():
+    assert load(frame([("a", "x", 1)] * 3), core=0).sequences.lengths.tolist() == [3]
+
+
+def test_huge_ids_cost_no_memory():
+    data = load(frame([(2**62, 2**61, 1), (2**62, 5, 2)]), core=0)
+    assert data.person(2**62) == 0
+    assert data.catalog.row(2**61) == 1
+
+
+@pytest.mark.parametrize("core", [0, 1])
+def test_a_single_event_is_refused_with_its_person(core):
+    with pytest.raises(PfsrError, match=r"2 people have a single event \(the first is 'b'\).*data.core"):
+        load(frame([("a", "x", 1), ("b", "x", 1), ("a", "x", 1), ("c", "x", 1)]), core=core)
+
+
+def test_a_core_that_leaves_nobody_is_refused():
+    with pytest.raises(PfsrError, match="nobody has 3 events left after the 3-core filter"):
+        load(frame([("a", "x", 1), ("a", "y", 1)]), core=3)
+
+
+def test_titles_are_found_beside_the_file_or_by_name(tmp_path):
+    path, titles = tmp_path / "shop.csv.gz", tmp_path / "shop.items.csv.gz"
+    path.write_bytes(gzip.compress(b"user_id,item_id,timestamp\na,1,1\na,2,2\n"))
+    assert load(path, core=0).catalog.titles is None
+    titles.write_bytes(gzip.compress(b"item_id,title\n1,One\n"))
+    assert load(path, core=0).catalog.titles == ["One", "2"]
+    numbers = load(frame([("a", 1, 1), ("a", 2, 2)]), titles=titles, core=0)
+    assert numbers.catalog.titles == ["One", "2"]
+    assert load(str(path), core=0).name == "shop"
+
+
+def test_text_and_parquet_hold_the_same_histories(tmp_path):
+    table = frame([("b", "x", 3), ("a", "x", 2), ("b", "y", 1), ("a", "y", 2)])
+    table.write_csv(tmp_path / "t.csv")
+    table.write_csv(tmp_path / "t.tsv", separator="\t")
+    table.write_parquet(tmp_path / "t.parquet")
+    expected = histories(load(table, core=0))
+    assert all(histories(load(path, core=0)) == expected for path in tmp_path.iterdir())
+
+
+def test_config_section_names_source_columns_and_core(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("who,what,when\na,x,1\na,y,2\nb,x,1\n")
+    config = DataConfig(source=str(path), user_column="who", item_column="what", time_column="when", core=1)
+    with pytest.raises(PfsrError, match="single event"):
+        load_config(config)
+    path.write_text("who,what,when\na,x,1\na,y,2\n")
+    assert histories(load_config(config)) == {"a": [("x", 1), ("y", 2)]}
+
+
+def test_default_config_loads_the_synthetic_world():
+    data = load_config(DataConfig())
+    assert data.name == "synthetic"
+    assert data.sequences.lengths.min() >= 5
+    assert all(title.startswith("Synthetic ") for title in data.catalog.titles)
+
+
+@pytest.mark.skipif(not REAL, reason="PFSR_DATA names no folder of real data")
+@pytest.mark.parametrize(
+    ("name", "people", "items", "events", "longest"),
+    [
+        ("ml-100k", 943, 1682, 100_000, 737),
+        ("ml-1m", 6040, 3706, 1_000_209, 2314),
+        ("ml-1m-sasrec", 6040, 3416, 999_611, 2277),
+        ("amazon-beauty", 22_363, 12_101, 198_502, 204),
+        ("steam-100k", 10_369, 3593, 126_824, 973),
+    ],
+)
+def test_real_data_has_its_published_size(name, people, items, events, longest):
+    data = load(Path(REAL) / f"{name}.csv.gz", core=0)
+    summary = describe(data)
+    assert (summary.people, summary.items, summary.events, summary.lengths[-1]) == (
+        people,
+        items,
+        events,
+        longest,
+    )
+    assert len(data.catalog.titles) == items
+
+
+@pytest.mark.skipif(not REAL, reason="PFSR_DATA names no folder of real data")
+def test_foreign_formats_hold_the_same_histories():
+    folder = Path(REAL) / "ml-100k-formats"
+    tab = load(folder / "u.data", titles=folder / "u.item")
+    recbole = load(folder / "ml-100k.inter", titles=folder / "ml-100k.item")
+    ours = load(Path(REAL) / "ml-100k.csv.gz")
+    assert histories(tab) == histories(recbole)
+    assert {user: sorted(mine) for user, mine in histories(tab).items()} == {
+        user: sorted(mine) for user, mine in histories(ours).items()
+    }
+    assert tab.catalog.title(tab.catalog.row("1")) == "Toy Story (1995)"
+    assert recbole.catalog.title(recbole.catalog.row("1")) == "Toy Story"
