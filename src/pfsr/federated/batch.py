@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
 RECENT = 0.5
 """How often a long history contributes its most recent stretch."""
 

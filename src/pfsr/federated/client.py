@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pfsr.config import Config
 from pfsr.federated.batch import ClientBatch
-from pfsr.federated.learning import shared_gradients, mean_loss, run_pass
+from pfsr.federated.learning import mean_loss, run_pass, shared_gradients
 from pfsr.federated.partition import Private
 from pfsr.federated.personal import personal_step
 from pfsr.federated.update import Updates

@@ -92,7 +92,7 @@ def scan_step(state: ScanState, event: ScanInputs) -> tuple[ScanState, Tensor, T
 def _read_flipped(state: ScanState, cg_BN: Tensor) -> Tensor:
     after_BrH = state.recent_a_BrH.flip(1).cumsum(1).flip(1)
     decay_BrH = (after_BrH - state.recent_a_BrH).exp()
-    match_Br1 = (state.recent_b_BrN @ cg_BN[:, :, None])
+    match_Br1 = state.recent_b_BrN @ cg_BN[:, :, None]
     near_BD = (_spread(decay_BrH, state.recent_x_BrD) * state.recent_x_BrD * match_Br1).sum(1)
     far_BD = _read(cg_BN, state.g_BND)
     return near_BD + _spread(after_BrH[:, 0].exp(), far_BD) * far_BD

@@ -1,0 +1,117 @@
+"""A model as one file: safetensors, with the model's shape and the catalogue as JSON in its header.
+
+One file is written beside its place and then renamed, so a reader sees the old bundle or the new one.
+Nothing is ever unpickled.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pfsr.config import ModelConfig
+from pfsr.data.catalog import Catalog
+from pfsr.errors import PfsrError
+from pfsr.model.amb import Weights
+from pfsr.model.encoder import init_weights
+from pfsr.model.recommender import Recommender
+
+FORMAT, VERSION = "pfsr-bundle", 1
+
+
+def save_bundle(model: Recommender, path: Path) -> None:
+    """Write ``model`` to ``path``, whole or not at all.
+
+    Raises:
+        PfsrError: the place cannot be written.
+    """
+    header = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "model": model.config.model_dump_json(),
+        "catalog": json.dumps(model.catalog.to_json(), ensure_ascii=False),
+    }
+    tensors = {name: weight.contiguous() for name, weight in model.weights.items()}
+    write_tensors(tensors, path, header)
+
+
+def write_tensors(tensors: Weights, path: Path, header: dict[str, str]) -> None:
+    """Write tensors as safetensors to ``path``, whole or not at all, and wait until they are on disk.
+
+    Raises:
+        PfsrError: the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            save_file(tensors, temporary, header)
+            with Path(temporary).open("rb") as written:
+                os.fsync(written.fileno())
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise PfsrError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def open_bundle(path: str | Path) -> Recommender:
+    """Read a bundle.
+
+    Raises:
+        PfsrError: the file is missing, damaged, not a bundle, or made by a newer version of PFSR.
+    """
+    path = Path(path)
+    tensors, header = read_tensors(path)
+    if header.get("format") != FORMAT:
+        raise PfsrError(f"{path}: not a PFSR bundle; bundles are written by pfsr train as best.safetensors")
+    _check_version(path, header)
+    try:
+        config = ModelConfig.model_validate_json(header["model"])
+        catalog = Catalog.from_json(json.loads(header["catalog"]))
+    except (KeyError, ValueError, ValidationError, PfsrError) as error:
+        raise _damaged(path, f"its header does not hold a model: {str(error).splitlines()[0]}") from None
+    _check_weights(path, tensors, config, len(catalog))
+    return Recommender(config, catalog, tensors)
+
+
+def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
+    """Return the tensors of a safetensors file and its header.
+
+    Raises:
+        PfsrError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise PfsrError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from None
+
+
+def _check_version(path: Path, header: dict[str, Any]) -> None:
+    version = header.get("version", "")
+    if not version.isdigit():
+        raise _damaged(path, f"version {version!r} is not a number")
+    if int(version) > VERSION:
+        raise PfsrError(f"{path}: bundle version {version}, this PFSR reads up to {VERSION}; upgrade PFSR")
+
+
+def _check_weights(path: Path, weights: Weights, config: ModelConfig, items: int) -> None:
+    shapes = {name: w.shape for name, w in init_weights(config, items, seed=0).items()}
+    if {name: w.shape for name, w in weights.items()} != shapes:
+        raise _damaged(path, "its tensors do not fit its model and catalogue")
+    if not all(w.dtype == torch.float32 and bool(w.isfinite().all()) for w in weights.values()):
+        raise _damaged(path, "it holds numbers that are not finite float32")
+
+
+def _damaged(path: Path, why: str) -> PfsrError:
+    return PfsrError(f"{path}: damaged or not a bundle ({why}); copy it again or train again")
