@@ -78,7 +78,7 @@ class ResponseConfig(Section):
     """The Variable Response Mechanism: private offsets that adapt the model to one person."""
 
     mode: Literal["soft", "hard", "off"] = "soft"
-    """soft: every site responds as strongly as the person's data supports; hard: all or nothing; off: no offsets."""
+    """soft: sites respond as strongly as the person's data supports; hard: all or nothing; off: none."""
     rate: Rate = 0.1
     """Step size of the private offsets, as a share of a full damped natural-gradient step."""
     steps: Positive = 1
@@ -148,6 +148,8 @@ class EvaluationConfig(Section):
     """Rounds between two checkpoints."""
     window: Positive = 200
     """Most recent events the model reads when it recommends."""
+    people: Positive = 5000
+    """People whose validation event is looked at while training; the final evaluation takes everybody."""
     patience: Count = 0
     """Stop after this many looks without a better validation NDCG@10 (0: never)."""
 
@@ -159,6 +161,8 @@ class Config(Section):
     """Names the run folder."""
     seed: Count = 0
     """Every random choice follows from it."""
+    track: Literal["none", "tensorboard"] = "none"
+    """Also write curves for TensorBoard (needs the extra pfsr[track])."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     response: ResponseConfig = ResponseConfig()

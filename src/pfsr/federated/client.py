@@ -17,7 +17,7 @@ from pfsr.config import Config
 from pfsr.federated.batch import ClientBatch
 from pfsr.federated.learning import mean_loss, run_pass, shared_gradients
 from pfsr.federated.partition import Private
-from pfsr.federated.personal import personal_step
+from pfsr.federated.personal import Lesson, personal_step
 from pfsr.federated.update import Updates
 from pfsr.federated.view import Broadcast, View, receive
 from pfsr.model.amb import Weights
@@ -42,7 +42,8 @@ def local_update(
         what leaves the devices, and the private parameters that stay.
     """
     view = receive(broadcast, batch)
-    private = learn_privately(view, broadcast, private, batch, config, sites)
+    lesson = Lesson(view, batch, offset_spread(broadcast.spread_G, sites, config.objective), sites, config)
+    private = learn_privately(lesson, private, config.response.steps)
     offsets = sites.split(private.offsets_BS) if config.response.mode != "off" else {}
     moved, loss_B = _shared_steps(view, offsets, batch, config)
     updates = Updates(
@@ -59,15 +60,21 @@ def local_update(
     return limited, private._replace(rounds_B=private.rounds_B + 1)
 
 
-def learn_privately(
-    view: View, broadcast: Broadcast, private: Private, batch: ClientBatch, config: Config, sites: Sites
+def adapt(
+    broadcast: Broadcast, private: Private, batch: ClientBatch, config: Config, sites: Sites
 ) -> Private:
-    """Phase 1: move the offsets; the shared weights stay as they are."""
-    if config.response.mode == "off":
-        return private
+    """Phase 1 alone, under a finished model: what a person's device does once training has ended."""
     spread_S = offset_spread(broadcast.spread_G, sites, config.objective)
-    for step in range(config.response.steps):
-        private = personal_step(view, private, batch, spread_S, config, sites, f"private {step}")
+    lesson = Lesson(receive(broadcast, batch), batch, spread_S, sites, config)
+    return learn_privately(lesson, private, config.response.adapt_steps)
+
+
+def learn_privately(lesson: Lesson, private: Private, steps: int) -> Private:
+    """Phase 1: move the offsets ``steps`` times; the shared weights stay as they are."""
+    if lesson.config.response.mode == "off":
+        return private
+    for step in range(steps):
+        private = personal_step(lesson, private, f"private {step}")
     return private
 
 

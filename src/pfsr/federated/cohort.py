@@ -6,7 +6,7 @@ from pfsr.federated.seeds import derive
 
 
 def eligible(train_ends: np.ndarray, min_events: int) -> np.ndarray:
-    """Return the people (int64 rows) with at least ``min_events`` training events; two is the least to learn from."""
+    """Return the people (int64 rows) who have ``min_events`` training events; it takes two to learn."""
     return np.flatnonzero(train_ends >= max(min_events, 2))
 
 

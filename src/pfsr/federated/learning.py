@@ -107,7 +107,7 @@ def _mean_query_gradient(done: Pass, batch: ClientBatch) -> Tensor:
 
 
 def _dropout(batch: ClientBatch, config: Config, step: str) -> Tensor:
-    """Return a mask [B, L, d] drawn client by client, so that it does not depend on who else is in the batch."""
+    """Return a mask [B, L, d], drawn client by client: it does not depend on who else is in the batch."""
     keep = 1 - config.model.dropout
     mask_BLd = torch.zeros(*batch.items_BL.shape, config.model.d_model)
     for row, (seed, length) in enumerate(zip(batch.seeds, batch.lengths, strict=True)):

@@ -11,6 +11,8 @@ Source: "Personalized Federated Sequential Recommender" (arXiv 2603.22349), Vari
 Shapes: B clients, S offsets.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -26,20 +28,31 @@ FISHER_MEMORY = 0.8
 """Share of the running Fisher mean that stays when a new estimate comes in."""
 
 
-def personal_step(
-    view: View,
-    private: Private,
-    batch: ClientBatch,
-    spread_S: Tensor,
-    config: Config,
-    sites: Sites,
-    step: str,
-) -> Private:
-    """Return the private parameters after one step on the clients' own data; ``step`` names it, for its seeds."""
-    done = run_pass(view, sites.split(private.offsets_BS), batch, config, step)
-    gradient_BS = offset_gradients(done, batch) + pull(private.offsets_BS, batch.events_B, spread_S)
-    fisher_BS = _running_fisher(private, fisher_probe(done, batch, sites, step))
-    offsets_BS = _move(private.offsets_BS, gradient_BS, fisher_BS, batch.events_B, spread_S, config)
+class Lesson(NamedTuple):
+    """What clients learn from privately.
+
+    Attributes:
+        view: the shared weights, which stay as they are.
+        batch: the clients' own events.
+        spread_S: tau^2 of every offset.
+        sites: the layout of the offsets.
+        config: the run's configuration.
+    """
+
+    view: View
+    batch: ClientBatch
+    spread_S: Tensor
+    sites: Sites
+    config: Config
+
+
+def personal_step(lesson: Lesson, private: Private, step: str) -> Private:
+    """Return the private parameters after one step; ``step`` names it, for its random choices."""
+    batch, events_B = lesson.batch, lesson.batch.events_B
+    done = run_pass(lesson.view, lesson.sites.split(private.offsets_BS), batch, lesson.config, step)
+    gradient_BS = offset_gradients(done, batch) + pull(private.offsets_BS, events_B, lesson.spread_S)
+    fisher_BS = _running_fisher(private, fisher_probe(done, batch, lesson.sites, step))
+    offsets_BS = _move(lesson, private.offsets_BS, gradient_BS, fisher_BS)
     return private._replace(offsets_BS=offsets_BS, fisher_BS=fisher_BS)
 
 
@@ -48,18 +61,11 @@ def _running_fisher(private: Private, probe_BS: Tensor) -> Tensor:
     return torch.where(known_B1, torch.lerp(probe_BS, private.fisher_BS, FISHER_MEMORY), probe_BS)
 
 
-def _move(
-    offsets_BS: Tensor,
-    gradient_BS: Tensor,
-    fisher_BS: Tensor,
-    events_B: Tensor,
-    spread_S: Tensor,
-    config: Config,
-) -> Tensor:
-    events_B1 = events_B[:, None]
-    step_BS = events_B1 * posterior_variance(events_B, fisher_BS, spread_S)
-    moved_BS = offsets_BS - config.response.rate * step_BS * gradient_BS
-    if config.response.mode == "soft":
+def _move(lesson: Lesson, offsets_BS: Tensor, gradient_BS: Tensor, fisher_BS: Tensor) -> Tensor:
+    events_B, response = lesson.batch.events_B, lesson.config.response
+    step_BS = events_B[:, None] * posterior_variance(events_B, fisher_BS, lesson.spread_S)
+    moved_BS = offsets_BS - response.rate * step_BS * gradient_BS
+    if response.mode == "soft":
         return moved_BS
-    strength_BS = response_strength(events_B, fisher_BS, spread_S)
-    return torch.where(strength_BS > config.response.threshold, moved_BS, 0.0)
+    strength_BS = response_strength(events_B, fisher_BS, lesson.spread_S)
+    return torch.where(strength_BS > response.threshold, moved_BS, 0.0)

@@ -1,4 +1,4 @@
-"""Random choices without random state: every seed is derived from names, so any step can be replayed alone."""
+"""Random choices without random state: seeds are derived from names, so any step can be replayed alone."""
 
 from hashlib import blake2b
 

@@ -25,7 +25,7 @@ ITEMS, ITEM_BIAS = "items", "item_bias"
 
 
 def init_weights(config: ModelConfig, items: int, seed: int) -> Weights:
-    """Return fresh shared weights for a catalogue of ``items`` items."""
+    """Return fresh shared weights for a catalogue of ``items`` items, sorted by name."""
     generator = torch.Generator().manual_seed(seed)
     table = torch.randn(items + 1, config.d_model, generator=generator) * 0.02
     table[0] = 0
@@ -33,7 +33,7 @@ def init_weights(config: ModelConfig, items: int, seed: int) -> Weights:
     for index in range(config.blocks):
         block = init_block(config, generator)
         weights |= {f"blocks.{index}.{name}": value for name, value in block.items()}
-    return weights
+    return dict(sorted(weights.items()))
 
 
 def embed(table: Tensor, items_BL: Tensor) -> Tensor:
@@ -62,9 +62,9 @@ def encode_step(
 ) -> tuple[list[BlockState], Tensor]:
     """Take in one more event; return the new states and the query [B, 1, d]."""
     new_states = []
-    for index, state in enumerate(states):
-        state, x_B1d = step_block(_block(weights, index), state, x_B1d, config)
-        new_states.append(state)
+    for index, before in enumerate(states):
+        after, x_B1d = step_block(_block(weights, index), before, x_B1d, config)
+        new_states.append(after)
     return new_states, _query(weights, x_B1d)
 
 

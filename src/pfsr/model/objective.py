@@ -52,7 +52,7 @@ def full_cross_entropy(
     return out
 
 
-def sampled_cross_entropy(
+def sampled_cross_entropy(  # noqa: PLR0913, PLR0917 - the loss is a plain function of tensors
     query_BLd: Tensor,
     table_BMd: Tensor,
     bias_BM: Tensor,
@@ -61,7 +61,7 @@ def sampled_cross_entropy(
     negatives: int,
     items: int,
 ) -> LossAndGradients:
-    """Cross-entropy of the target against ``negatives`` uniformly drawn items: the first rows of the local table.
+    """Cross-entropy of the target against ``negatives`` uniformly drawn items, the first rows of the table.
 
     Each negative stands for items / negatives of its kind (log-correction), so that the expected sum over
     negatives is the sum over the catalogue. A negative that happens to be the target is left out.

@@ -64,7 +64,7 @@ def response_sites(config: ModelConfig) -> Sites:
 
 
 def respond(weights: Weights, offsets: Weights) -> Weights:
-    """Return the weights of each person: the shared ones plus that person's offsets, [B, ...] at the sites."""
+    """Return each person's weights: the shared ones plus the person's offsets, [B, ...] at the sites."""
     personal = {name: weights[name] + offset for name, offset in offsets.items() if name != USER}
     return weights | personal | {USER: offsets[USER]}
 

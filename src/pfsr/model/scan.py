@@ -13,7 +13,8 @@ associatively, so h extends the product on the right and g on the left. Three fo
 ``scan_step`` (one event at constant cost, for serving).
 
 Shapes: B clients, L events, H heads, P channels a head, D = H P, N state columns, Q events a chunk,
-C chunks, r the flip horizon. Source: state-space duality (arXiv 2405.21060); partial flip: SIGMA (2408.11451).
+C chunks, r the flip horizon.
+Source: state-space duality (arXiv 2405.21060); partial flip: SIGMA (2408.11451).
 """
 
 from typing import NamedTuple

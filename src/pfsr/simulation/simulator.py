@@ -6,10 +6,10 @@ does not depend on the number of threads.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ import torch
 from pfsr.config import Config
 from pfsr.data.sequences import Sequences
 from pfsr.federated.aggregate import PartialSum, add, partial_sum
-from pfsr.federated.batch import client_batch
-from pfsr.federated.client import local_update
+from pfsr.federated.batch import ClientBatch, client_batch
+from pfsr.federated.client import adapt, local_update
 from pfsr.federated.partition import Private
 from pfsr.federated.seeds import derive
 from pfsr.federated.view import Broadcast
 from pfsr.model.response import response_sites
 from pfsr.simulation.private_store import PrivateStore
+
+Part = TypeVar("Part")
 
 BATCH = 32
 """Clients trained as one batch."""
@@ -53,7 +55,9 @@ class Simulator:
         threads: batches trained at the same time; by default one per core.
     """
 
-    def __init__(self, population: Population, config: Config, batch: int = BATCH, threads: int | None = None) -> None:
+    def __init__(
+        self, population: Population, config: Config, batch: int = BATCH, threads: int | None = None
+    ) -> None:
         self.population = population
         self.config = config
         self.batch = batch
@@ -62,22 +66,50 @@ class Simulator:
 
     def __call__(self, broadcast: Broadcast, people: np.ndarray) -> PartialSum:
         """Let ``people`` learn under ``broadcast``; keep what is private, return the sum of what is not."""
-        lengths = np.minimum(self.population.train_ends[people], self.config.federated.window + 1)
-        ordered = people[np.argsort(-lengths, kind="stable")]
-        groups = [ordered[start : start + self.batch] for start in range(0, len(ordered), self.batch)]
+        sums = []
+        for part, private, group in self._spread_over_cores(self._train, broadcast, people):
+            self.population.private.write(group, private)
+            sums.append(part)
+        return add(sums)
+
+    def adapt(self, broadcast: Broadcast, people: np.ndarray) -> None:
+        """Let ``people`` adapt privately to a finished model; nothing is returned, all of it is private."""
+        for _, private, group in self._spread_over_cores(self._adapt, broadcast, people):
+            self.population.private.write(group, private)
+
+    def _spread_over_cores(
+        self,
+        work: Callable[[Broadcast, np.ndarray, Private], tuple[Part, Private]],
+        broadcast: Broadcast,
+        people: np.ndarray,
+    ) -> list[tuple[Part, Private, np.ndarray]]:
+        groups = self._groups(people)
         before = [self.population.private.read(group) for group in groups]
         with one_thread_each(), ThreadPoolExecutor(self.threads) as pool:
-            done = list(pool.map(lambda job: self._train(broadcast, *job), zip(groups, before, strict=True)))
-        for group, (_, after) in zip(groups, done, strict=True):
-            self.population.private.write(group, after)
-        return add([part for part, _ in done])
+            done = list(pool.map(lambda group, private: work(broadcast, group, private), groups, before))
+        return [(part, private, group) for (part, private), group in zip(done, groups, strict=True)]
 
-    def _train(self, broadcast: Broadcast, people: np.ndarray, private: Private) -> tuple[PartialSum, Private]:
-        histories = [self.population.sequences.history(int(p), int(self.population.train_ends[p])) for p in people]
-        seeds = [derive(self.config.seed, "client", broadcast.version, int(p)) for p in people]
-        batch = client_batch(histories, seeds, self.config.federated.window)
+    def _groups(self, people: np.ndarray) -> list[np.ndarray]:
+        lengths = np.minimum(self.population.train_ends[people], self.config.federated.window + 1)
+        ordered = people[np.argsort(-lengths, kind="stable")]
+        return [ordered[start : start + self.batch] for start in range(0, len(ordered), self.batch)]
+
+    def _train(
+        self, broadcast: Broadcast, people: np.ndarray, private: Private
+    ) -> tuple[PartialSum, Private]:
+        batch = self._batch(broadcast, people, "train")
         updates, private = local_update(broadcast, private, batch, self.config, self.sites)
         return partial_sum(updates, broadcast.weights), private
+
+    def _adapt(self, broadcast: Broadcast, people: np.ndarray, private: Private) -> tuple[None, Private]:
+        batch = self._batch(broadcast, people, "adapt")
+        return None, adapt(broadcast, private, batch, self.config, self.sites)
+
+    def _batch(self, broadcast: Broadcast, people: np.ndarray, purpose: str) -> ClientBatch:
+        ends = self.population.train_ends
+        histories = [self.population.sequences.history(int(p), int(ends[p])) for p in people]
+        seeds = [derive(self.config.seed, purpose, broadcast.version, int(p)) for p in people]
+        return client_batch(histories, seeds, self.config.federated.window)
 
 
 def available_cores() -> int:

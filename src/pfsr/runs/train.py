@@ -1,0 +1,182 @@
+"""A run from its first round to its report, resumable at any instant."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pfsr.config import Config, resolve
+from pfsr.data.dataset import Dataset
+from pfsr.data.loading import load_config
+from pfsr.data.split import split
+from pfsr.errors import PfsrError
+from pfsr.federated.cohort import eligible
+from pfsr.federated.rounds import RoundReport, ServerState, first_state, make_broadcast, run_round
+from pfsr.model.bundle import open_bundle, save_bundle
+from pfsr.model.recommender import Recommender
+from pfsr.model.response import response_sites
+from pfsr.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
+from pfsr.runs.facts import gather_facts, peak_memory_bytes
+from pfsr.runs.folder import RunFolder, read_json, write_json
+from pfsr.runs.judging import Bench, judge, models, some_of
+from pfsr.runs.watcher import Watcher
+from pfsr.simulation.private_store import PrivateStore
+from pfsr.simulation.simulator import Population, Simulator
+
+
+class Run(NamedTuple):
+    """A run in progress or done: where it lies, what it learns from, how far it is."""
+
+    folder: RunFolder
+    config: Config
+    bench: Bench
+    store: PrivateStore
+    simulator: Simulator
+
+
+def start_run(folder: RunFolder, config: Config, dataset: Dataset | None = None) -> Run:
+    """Write down what a new run is made of, in an empty run folder.
+
+    Raises:
+        PfsrError: the data cannot be read, or nobody has enough events to train on.
+    """
+    run = _assemble(folder, config, dataset or load_config(config.data))
+    write_json(folder.facts, gather_facts(run.bench, config))
+    write_json(folder.config, config.model_dump())
+    return run
+
+
+def reopen_run(folder: RunFolder, dataset: Dataset | None = None) -> Run:
+    """Return the run that lies in ``folder``, as it was configured.
+
+    Raises:
+        PfsrError: its data is gone or has changed since.
+    """
+    config = resolve(read_json(folder.config), origin=str(folder.config))
+    run = _assemble(folder, config, dataset or load_config(config.data))
+    before = read_json(folder.facts)["split_hash"]
+    if run.bench.split.digest != before:
+        raise PfsrError(
+            f"{folder.root}: the data {config.data.source} has changed since this run started "
+            f"(split {before}, now {run.bench.split.digest}); restore it or start a new run"
+        )
+    return run
+
+
+def train(run: Run, watcher: Watcher) -> Recommender:
+    """Train until done, from the newest checkpoint if there is one; return the best model.
+
+    Raises:
+        Interrupted: the watcher was asked to stop; the run can be resumed.
+        PfsrError: a round failed; the run can be resumed from its newest checkpoint.
+    """
+    state, progress = _where_it_stands(run)
+    clients = eligible(run.bench.split.train_ends, run.config.federated.min_events)
+    watcher.start(run.config.federated.rounds, progress.round)
+    while not _finished(run.config, progress):
+        began = time.perf_counter()
+        state, report = run_round(state, clients, run.simulator, run.config)
+        seconds = time.perf_counter() - began
+        progress = progress._replace(round=state.round, seconds=progress.seconds + seconds)
+        look, progress = _look(run, state, progress)
+        _log(run.folder, report, seconds, look)
+        watcher.round(report, seconds, look)
+        stopping = watcher.wants_to_stop()
+        if (
+            stopping
+            or state.round % run.config.evaluation.checkpoint_every == 0
+            or _finished(run.config, progress)
+        ):
+            save_checkpoint(run.folder.checkpoints, state, run.store, progress)
+        if stopping and not _finished(run.config, progress):
+            raise Interrupted
+    if not progress.adapted:
+        _adapt(run, state, progress)
+    return open_bundle(run.folder.best)
+
+
+class Interrupted(Exception):  # noqa: N818 - a request that was met, not an error
+    """The run was asked to stop and has; it can be resumed."""
+
+
+def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the lines of ``metrics.jsonl``, one mapping a round; a torn last line is left out."""
+    return list(_whole_lines(folder.metrics))
+
+
+def _assemble(folder: RunFolder, config: Config, dataset: Dataset) -> Run:
+    bench = Bench(dataset, split(dataset.sequences, config.data.split))
+    if not len(eligible(bench.split.train_ends, config.federated.min_events)):
+        raise PfsrError(
+            f"nobody has {config.federated.min_events} training events; lower federated.min_events"
+        )
+    store = PrivateStore(folder.private, len(dataset.sequences), response_sites(config.model).total)
+    simulator = Simulator(Population(dataset.sequences, bench.split.train_ends, store), config)
+    return Run(folder, config, bench, store, simulator)
+
+
+def _where_it_stands(run: Run) -> tuple[ServerState, Progress]:
+    if any(run.folder.checkpoints.glob("round-*")):
+        state, progress = load_checkpoint(run.folder.checkpoints, run.store)
+    else:
+        state, progress = first_state(run.config, len(run.bench.dataset.catalog)), Progress()
+    _forget_after(run.folder.metrics, progress.round)
+    return state, progress
+
+
+def _finished(config: Config, progress: Progress) -> bool:
+    patience = config.evaluation.patience
+    return progress.round >= config.federated.rounds or 0 < patience <= progress.stale_looks
+
+
+def _look(run: Run, state: ServerState, progress: Progress) -> tuple[dict[str, Any], Progress]:
+    """Judge the model when it is due; keep it as the best bundle when it is."""
+    evaluation = run.config.evaluation
+    if state.round % evaluation.every and state.round < run.config.federated.rounds:
+        return {}, progress
+    model = Recommender(run.config.model, run.bench.dataset.catalog, state.weights)
+    targets = some_of(run.bench.split.validation, evaluation.people, run.config.seed)
+    names = {"global": "validation", "personal": "validation_personal"}
+    seen = (judge(run.bench, scorer, targets) for scorer in models(model, run.store, run.config))
+    look = {names[one.name]: one.metrics() for one in seen}
+    score = look["validation"]["NDCG@10"]
+    if score <= progress.best_score and progress.best_round:
+        return look, progress._replace(stale_looks=progress.stale_looks + 1)
+    save_bundle(model, run.folder.best)
+    return look, progress._replace(best_round=state.round, best_score=score, stale_looks=0)
+
+
+def _adapt(run: Run, state: ServerState, progress: Progress) -> None:
+    """Let everybody who has events adapt to the best model, as their devices would."""
+    best = state._replace(weights=open_bundle(run.folder.best).weights)
+    if run.config.response.mode != "off":
+        people = eligible(run.bench.split.train_ends, 2)
+        run.simulator.adapt(make_broadcast(best, run.config), people)
+    save_checkpoint(run.folder.checkpoints, best, run.store, progress._replace(adapted=True))
+    facts = read_json(run.folder.facts)
+    facts |= {"best_round": progress.best_round, "wall_seconds": round(progress.seconds, 1)}
+    write_json(run.folder.facts, facts | {"peak_memory_bytes": peak_memory_bytes()})
+
+
+def _log(folder: RunFolder, report: RoundReport, seconds: float, look: dict[str, Any]) -> None:
+    line = report._asdict() | {"seconds": round(seconds, 4)} | look
+    with folder.metrics.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def _forget_after(path: Path, rounds: int) -> None:
+    """Drop the lines of rounds that the newest checkpoint does not know; they will be done again."""
+    if path.exists():
+        kept = [line for line in _whole_lines(path) if line["round"] <= rounds]
+        fresh = path.with_name(f".{path.name}")
+        fresh.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        fresh.replace(path)
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
