@@ -4,6 +4,7 @@ A recipe (TOML) sets some of them, the command line (`--federated.rounds 400`) o
 and what neither names keeps the default below. Sections are frozen; unknown keys are refused.
 """
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -172,17 +173,19 @@ class Config(Section):
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Return the settings a recipe names.
+    """Return the settings that a recipe (TOML), or the ``config.json`` of a run, names.
 
     Raises:
-        PfsrError: the file is missing or is not TOML.
+        PfsrError: the file is missing or unreadable.
     """
     try:
+        if path.suffix == ".json":
+            return json.loads(path.read_text(encoding="utf-8"))
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PfsrError(f"recipe {path}: no such file; recipes that ship with PFSR lie in recipes/") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise PfsrError(f"recipe {path}: not readable as TOML: {error}") from None
+    except (ValueError, OSError) as error:
+        raise PfsrError(f"recipe {path}: not readable: {error}") from None
 
 
 def resolve(
@@ -196,9 +199,16 @@ def resolve(
     try:
         return Config.model_validate(merge(settings, overrides or {}))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise PfsrError(f"{origin}: {where}: {first['msg']} (got {first['input']!r})") from None
+        raise PfsrError(explain(error, origin)) from None
+
+
+def explain(error: ValidationError, origin: str) -> str:
+    """Return the first thing wrong with a configuration, on one line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "settings"
+    if first["type"] == "extra_forbidden":
+        return f"{origin}: {where}: no such setting; pfsr train --help lists them all"
+    return f"{origin}: {where}: {first['msg']} (got {first['input']!r})"
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

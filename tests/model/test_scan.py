@@ -37,7 +37,13 @@ def make_inputs(
 
 
 def as_type(inputs: ScanInputs, dtype: torch.dtype) -> ScanInputs:
-    return ScanInputs(*(None if part is None else part.to(dtype) for part in inputs))
+    return ScanInputs._make(None if part is None else part.to(dtype) for part in inputs)
+
+
+def event_of(inputs: ScanInputs, t: int) -> ScanInputs:
+    """Event ``t`` alone, L = 1."""
+    parts = [None if part is None else part[:, t : t + 1] for part in inputs[:5]]
+    return ScanInputs._make([*parts, inputs.eta_BH])
 
 
 def oracle(inputs: ScanInputs, horizon: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,8 +71,7 @@ def by_steps(inputs: ScanInputs, horizon: int) -> tuple[Tensor, Tensor]:
     state = empty_state(batch, HEADS, HEADS * PER_HEAD, COLUMNS, horizon, inputs.x_BLD)
     outputs = []
     for t in range(length):
-        parts = [None if p is None else p[:, t : t + 1] for p in inputs[:5]]
-        state, *read = scan_step(state, ScanInputs(*parts, inputs.eta_BH))
+        state, *read = scan_step(state, event_of(inputs, t))
         outputs.append(read)
     y_h, y_s = zip(*outputs, strict=True)
     return torch.stack(y_h, 1), torch.stack(y_s, 1)
@@ -143,7 +148,7 @@ def test_forward_view_reads_the_same_h_and_no_flipped_state():
 
 def gradients(inputs: ScanInputs, form) -> list[Tensor]:
     leaves = [p.clone().requires_grad_() for p in inputs if p is not None]
-    y_h, y_s = form(ScanInputs(*leaves), 5)
+    y_h, y_s = form(ScanInputs._make(leaves), 5)
     return list(torch.autograd.grad((y_h.sin() + y_s.cos()).sum(), leaves))
 
 
@@ -178,7 +183,7 @@ def test_float32_gradients_are_right_where_every_event_decays_most():
 def test_past_outputs_do_not_depend_on_later_events(horizon):
     inputs = make_inputs(80, batch=1)
     leaves = [p.clone().requires_grad_() for p in inputs[:5] if p is not None]
-    y_h, y_s = scan_chunked(ScanInputs(*leaves, inputs.eta_BH), horizon, 16)
+    y_h, y_s = scan_chunked(ScanInputs._make([*leaves, inputs.eta_BH]), horizon, 16)
     assert y_s is not None
     past = (y_h[:, :41] ** 2).sum() + (y_s[:, :41] ** 2).sum()
     for grad in torch.autograd.grad(past, leaves):
@@ -191,6 +196,5 @@ def test_state_does_not_grow_with_the_history():
     state = empty_state(2, HEADS, HEADS * PER_HEAD, COLUMNS, 4, inputs.x_BLD)
     sizes = [tuple(part.shape) for part in state]
     for t in range(30):
-        parts = [None if p is None else p[:, t : t + 1] for p in inputs[:5]]
-        state, _, _ = scan_step(state, ScanInputs(*parts, inputs.eta_BH))
+        state, _, _ = scan_step(state, event_of(inputs, t))
     assert [tuple(part.shape) for part in state] == sizes

@@ -74,7 +74,7 @@ def new_run(root: Path, overwrite: bool) -> RunFolder:
     if root.exists() and any(root.iterdir()):
         if not overwrite:
             raise PfsrError(
-                f"{root}: not empty; continue it with --resume {root}, replace it with --overwrite, or name another --out"
+                f"{root}: not empty; go on with --resume, replace it with --overwrite, or name another --out"
             )
         if not folder.config.exists():
             raise PfsrError(f"{root}: not a run folder, so --overwrite leaves it alone; name another --out")

@@ -111,7 +111,9 @@ class LiveBar:
         )
         if look:
             self.console.print(
-                f"round {report.round:>5}  loss {report.loss:.4f}  {_told(look)}", highlight=False
+                f"round {report.round:>5}  loss {report.loss:.4f}  {_told(look)}",
+                highlight=False,
+                soft_wrap=True,
             )
 
     def wants_to_stop(self) -> bool:
@@ -122,7 +124,9 @@ class LiveBar:
         if self._stop.is_set():
             raise KeyboardInterrupt
         self._stop.set()
-        self.console.print("stopping after this round (again to stop at once)", highlight=False)
+        self.console.print(
+            "stopping after this round (again to stop at once)", highlight=False, soft_wrap=True
+        )
 
 
 class TensorBoard:

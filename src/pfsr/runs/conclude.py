@@ -1,0 +1,80 @@
+"""What a finished run leaves to read: evaluations per person, a table, a report."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rich.table import Table
+
+from pfsr.evaluation.evaluate import Evaluation
+from pfsr.evaluation.intervals import metric_intervals, paired_gain
+from pfsr.evaluation.report import ReportContent, write_report
+from pfsr.model.bundle import open_bundle
+from pfsr.runs.folder import RunFolder, read_json
+from pfsr.runs.judging import judge, scorers
+from pfsr.runs.train import Run, read_metrics
+
+COLUMNS = ("HR@10", "NDCG@10", "NLL")
+
+
+def evaluate_run(
+    run: Run, parts: Iterable[str] = ("validation", "test"), told: Callable[[str], None] = lambda _: None
+) -> dict[str, list[Evaluation]]:
+    """Judge the run's best model, global and personal, beside two rules; keep ranks per person in the folder.
+
+    Args:
+        run: a trained run.
+        parts: ``validation``, ``test`` or both.
+        told: is told what is being judged.
+
+    Raises:
+        PfsrError: the run has no model yet.
+    """
+    model = open_bundle(run.folder.best)
+    results: dict[str, list[Evaluation]] = {}
+    for part in parts:
+        results[part] = []
+        for scorer in scorers(run.bench, model, run.store, run.config):
+            told(f"{part}: {scorer.name}")
+            found = judge(run.bench, scorer, getattr(run.bench.split, part))
+            found.save(run.folder.evaluation / f"{part}-{scorer.name}.npz")
+            results[part].append(found)
+    return results
+
+
+def report_run(folder: RunFolder, results: dict[str, list[Evaluation]]) -> Path:
+    """Write the run's ``report.html`` and return where it lies."""
+    config, facts = read_json(folder.config), read_json(folder.facts)
+    command = f"pfsr train {folder.config} --out again"
+    label = "synthetic data, a demonstration" if facts["synthetic"] else facts["data"]
+    content = ReportContent(
+        f"{config['name']}: {label}", config, facts, read_metrics(folder), results, command
+    )
+    write_report(folder.report, content)
+    return folder.report
+
+
+def results_table(evaluations: list[Evaluation], title: str) -> Table:
+    """Return a table of methods with 95 % intervals, and the personal model's gain over the global one."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.add_column("method")
+    for name in COLUMNS:
+        table.add_column(name, justify="right")
+    for one in evaluations:
+        intervals = metric_intervals(one)
+        cells = (
+            f"{intervals[c].mean:.4f} [dim]{intervals[c].low:.4f}-{intervals[c].high:.4f}[/]" for c in COLUMNS
+        )
+        table.add_row(one.name, *cells)
+    by_name = {one.name: one for one in evaluations}
+    if "personal" in by_name:
+        gain = paired_gain(by_name["personal"], by_name["global"])
+        cells = (
+            f"{gain[c].mean:+.4f} [dim]{gain[c].low:+.4f}..{gain[c].high:+.4f}[/]" if c in gain else ""
+            for c in COLUMNS
+        )
+        table.add_section()
+        table.add_row("personal gain", *cells)
+    table.caption = (
+        f"{len(evaluations[0])} people, whole catalogue ranked, seen items left out, 95 % intervals"
+    )
+    return table

@@ -1,0 +1,100 @@
+"""One block against its formulas, written as loops over events and heads in float64 NumPy."""
+
+import numpy as np
+import pytest
+import torch
+
+from pfsr.config import ModelConfig
+from pfsr.model.amb import Weights, apply_block, init_block, rms_norm
+from pfsr.model.scan import MAX_DECAY
+
+
+def block_of(weights: Weights, index: int = 0) -> Weights:
+    prefix = f"blocks.{index}."
+    return {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def normed(x):
+    return x / np.sqrt(np.mean(x**2) + 1e-6)
+
+
+def one_block(block: Weights, x_Ld: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """Encode one client's events by the formulas of the block."""
+    w = {name: value.numpy() for name, value in block.items()}
+    flipped = config.view == "associative"
+    inner, heads, n = config.d_model * config.expand, config.heads, config.d_state
+    sizes = [inner, inner, n, n, heads] + ([n, heads] if flipped else [])
+    channels = inner // heads
+    signals = [np.split(normed(x) * w["norm"] @ w["project"], np.cumsum(sizes)[:-1]) for x in x_Ld]
+    total = [np.zeros(heads)]
+    h, g = [np.zeros((heads, channels, n))], [np.zeros((heads, channels, n))]
+    out = np.zeros_like(x_Ld)
+    for t in range(1, len(x_Ld) + 1):
+        _, z, b, cf, step, *rest = signals[t - 1]
+        mixed = w["conv_bias"].copy()
+        for back in range(min(config.d_conv, t)):
+            mixed += w["conv"][config.d_conv - 1 - back] * signals[t - 1 - back][0]
+        mixed = silu(mixed)
+        delta = softplus(step + w["step_bias"])
+        total.append(total[-1] - np.minimum(softplus(w["decay"]) * delta, MAX_DECAY))
+        v = delta[:, None, None] * mixed.reshape(heads, channels)[:, :, None] * b
+        h.append(np.exp(total[t] - total[t - 1])[:, None, None] * h[-1] + v)
+        y = (h[t] @ cf).ravel()
+        if flipped:
+            cg, gate = rest
+            eta, m = softplus(w["flip"]), max(t - config.horizon, 0)
+            g.append(g[-1] + np.exp(eta * total[t - 1])[:, None, None] * v)
+            s = h[t] + np.exp(total[t] - total[m])[:, None, None] * (g[m] - h[m])
+            rho = np.repeat(1 / (1 + np.exp(-gate - w["gate_bias"])), channels)
+            y = (1 - rho) * y + rho * normed((s @ cg).ravel()) * w["flip_norm"]
+        y = y + w["skip"] * mixed
+        out[t - 1] = x_Ld[t - 1] + (y * silu(z)) @ w["out"] * w["out_scale"]
+    return out
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 45])
+def test_a_block_is_its_formulas(config, weights_of, length):
+    block = block_of(weights_of(config))
+    x_BLd = torch.randn(2, length, 16, generator=torch.Generator().manual_seed(length)).double()
+    actual = apply_block(block, x_BLd, torch.ones(2, length, 1).double(), config)
+    expected = np.stack([one_block(block, x_Ld, config) for x_Ld in x_BLd.numpy()])
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_wider_inner_width_and_one_head_are_the_formulas_too():
+    config = ModelConfig(d_model=16, expand=2, heads=1, d_state=2, d_conv=1, blocks=1, horizon=1)
+    block = {n: w.double() for n, w in init_block(config, torch.Generator().manual_seed(0)).items()}
+    x_BLd = torch.randn(1, 12, 16, generator=torch.Generator().manual_seed(1)).double()
+    actual = apply_block(block, x_BLd, torch.ones(1, 12, 1).double(), config)
+    expected = one_block(block, x_BLd[0].numpy(), config)
+    np.testing.assert_allclose(actual[0].numpy(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_fresh_heads_remember_two_to_fifty_events():
+    config = ModelConfig(d_model=16, heads=4)
+    block = init_block(config, torch.Generator().manual_seed(0))
+    decay = softplus(block["decay"].numpy()) * softplus(block["step_bias"].numpy())
+    np.testing.assert_allclose(1 / decay, np.geomspace(2, 50, 4), rtol=1e-4)
+
+
+def test_a_decay_beyond_the_limit_is_held_at_the_limit(config, weights_of):
+    block = block_of(weights_of(config))
+    block |= {"step_bias": torch.full((2,), 8.0).double()}
+    x_BLd = torch.randn(1, 20, 16, generator=torch.Generator().manual_seed(0)).double()
+    actual = apply_block(block, x_BLd, torch.ones(1, 20, 1).double(), config)
+    expected = one_block(block, x_BLd[0].numpy(), config)
+    np.testing.assert_allclose(actual[0].numpy(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_rms_norm_leaves_zero_alone_and_sets_the_size_of_the_rest():
+    x = torch.tensor([[0.0, 0.0], [3.0, -3.0], [1e3, 1e3]])
+    size = rms_norm(x).square().mean(-1).sqrt()
+    torch.testing.assert_close(size, torch.tensor([0.0, 1.0, 1.0]))
