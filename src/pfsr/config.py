@@ -5,6 +5,7 @@ and what neither names keeps the default below. Sections are frozen; unknown key
 """
 
 import json
+import reprlib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -82,13 +83,11 @@ class ResponseConfig(Section):
     """soft: sites respond as strongly as the person's data supports; hard: all or nothing; off: none."""
     rate: Rate = 0.1
     """Step size of the private offsets, as a share of a full damped natural-gradient step."""
-    steps: Positive = 1
-    """Private steps (phase 1) before the shared ones (phase 2), each time a client takes part."""
     fisher_every: Positive = 4
-    """Re-estimate a person's Fisher information once in this many participations."""
+    """Rounds between two looks at the Fisher information of the people who take part."""
     threshold: Share = 0.5
     """hard: offsets whose response strength is below this follow the global model."""
-    adapt_steps: Count = 8
+    adapt_steps: Count = 4
     """Private steps each person takes under the finished model, before it is evaluated or used."""
 
 
@@ -123,7 +122,7 @@ class FederatedConfig(Section):
     min_events: Positive = 2
     """People with fewer training events do not train."""
     local_steps: Positive = 1
-    """Shared steps (phase 2) each time a client takes part."""
+    """Local steps, each private and shared, each time a client takes part."""
     local_rate: Rate = 0.1
     """Learning rate of those steps."""
     server: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedadam"
@@ -176,16 +175,21 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """Return the settings that a recipe (TOML), or the ``config.json`` of a run, names.
 
     Raises:
-        PfsrError: the file is missing or unreadable.
+        PfsrError: the file is missing, unreadable or no recipe.
     """
+    parse = json.loads if path.suffix == ".json" else tomllib.loads
     try:
-        if path.suffix == ".json":
-            return json.loads(path.read_text(encoding="utf-8"))
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PfsrError(f"recipe {path}: no such file; recipes that ship with PFSR lie in recipes/") from None
-    except (ValueError, OSError) as error:
-        raise PfsrError(f"recipe {path}: not readable: {error}") from None
+    except OSError as error:
+        raise PfsrError(f"recipe {path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise PfsrError(f"recipe {path}: not a recipe ({kind}): {error}") from None
+    if not isinstance(settings, dict):
+        raise PfsrError(f"recipe {path}: expected sections of settings, found a {type(settings).__name__}")
+    return settings
 
 
 def resolve(
@@ -208,7 +212,9 @@ def explain(error: ValidationError, origin: str) -> str:
     where = ".".join(str(part) for part in first["loc"]) or "settings"
     if first["type"] == "extra_forbidden":
         return f"{origin}: {where}: no such setting; pfsr train --help lists them all"
-    return f"{origin}: {where}: {first['msg']} (got {first['input']!r})"
+    if first["type"] == "value_error":
+        return f"{origin}: {where}: {first['ctx']['error']}"
+    return f"{origin}: {where}: {first['msg']} (got {reprlib.repr(first['input'])})"
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,18 @@ def test_a_decay_beyond_the_limit_is_held_at_the_limit(config, weights_of):
     np.testing.assert_allclose(actual[0].numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_whatever_lies_at_padding_leaves_no_trace(config, weights_of, side):
+    block = block_of(weights_of(config))
+    x_BLd = torch.randn(1, 20, 16, generator=torch.Generator().manual_seed(0)).double()
+    real = slice(6, 20) if side == "left" else slice(0, 14)
+    real_BL1 = torch.zeros(1, 20, 1).double()
+    real_BL1[:, real] = 1
+    padded = apply_block(block, x_BLd, real_BL1, config)[:, real]
+    alone = apply_block(block, x_BLd[:, real], torch.ones(1, 14, 1).double(), config)
+    torch.testing.assert_close(padded, alone, rtol=1e-12, atol=1e-12)
+
+
 def test_rms_norm_leaves_zero_alone_and_sets_the_size_of_the_rest():
     x = torch.tensor([[0.0, 0.0], [3.0, -3.0], [1e3, 1e3]])
     size = rms_norm(x).square().mean(-1).sqrt()

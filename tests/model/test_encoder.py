@@ -1,6 +1,7 @@
 """What must hold of a whole encoder: causality, padding, steps, one set of weights per client."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from pfsr.model.encoder import (
 )
 from pfsr.model.response import USER
 
-EXACT = {"rtol": 1e-9, "atol": 1e-9}
+assert_exact = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-9)
 
 
 def read(weights: Weights, items_BL: Tensor, config: ModelConfig) -> Tensor:
@@ -47,7 +48,7 @@ def per_client(weights: Weights, others: Weights) -> Weights:
 def test_all_at_once_is_step_by_step(config, weights_of, histories, length):
     weights, items = weights_of(config), histories(2, length)
     at_once = read(weights, items, config)
-    torch.testing.assert_close(at_once, read_step_by_step(weights, items, config), **EXACT)
+    assert_exact(at_once, read_step_by_step(weights, items, config))
 
 
 def test_step_by_step_with_weights_of_each_client(config, weights_of, histories):
@@ -56,7 +57,7 @@ def test_step_by_step_with_weights_of_each_client(config, weights_of, histories)
     weights[USER] = torch.randn(2, 16, generator=torch.Generator().manual_seed(0)).double()
     items = histories(2, 40)
     at_once = read(weights, items, config)
-    torch.testing.assert_close(at_once, read_step_by_step(weights, items, config), **EXACT)
+    assert_exact(at_once, read_step_by_step(weights, items, config))
 
 
 def test_weights_of_each_client_are_separate_models(config, weights_of, histories):
@@ -67,7 +68,7 @@ def test_weights_of_each_client_are_separate_models(config, weights_of, historie
     for client, weights in enumerate(models):
         own = slice(client, client + 1)
         alone = encode(weights, x_BLd[own], items[own] > 0, config)
-        torch.testing.assert_close(together[own], alone, **EXACT)
+        assert_exact(together[own], alone)
     assert not torch.allclose(together[0], encode(models[1], x_BLd[:1], items[:1] > 0, config)[0])
 
 

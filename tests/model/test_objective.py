@@ -1,6 +1,7 @@
 """The hand-written losses and gradients against torch's cross-entropy and autograd."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from pfsr.model.objective import LossAndGradients, full_cross_entropy, sampled_c
 
 BATCH, EVENTS, WIDTH, ITEMS, NEGATIVES = 3, 7, 5, 11, 4
 LENGTHS = [7, 1, 4]
-EXACT = {"rtol": 1e-9, "atol": 1e-12}
+assert_exact = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-12)
 
 
 def draw(rows: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -55,7 +56,7 @@ def sampled(logits_TM: Tensor, target_T: Tensor, negatives: int) -> Tensor:
 
 def assert_same(actual: LossAndGradients, expected: LossAndGradients) -> None:
     for name in LossAndGradients._fields:
-        torch.testing.assert_close(getattr(actual, name), getattr(expected, name), **EXACT)
+        assert_exact(getattr(actual, name), getattr(expected, name))
 
 
 def test_full_loss_is_cross_entropy_over_the_catalogue():
@@ -81,7 +82,7 @@ def test_a_negative_that_is_the_target_is_left_out():
     score = query[1, 0] @ table[1].T + bias[1]
     others = score[[0, 1, 2]] + math.log(ITEMS / NEGATIVES)
     expected = torch.logsumexp(torch.cat([score[3:4], others]), 0) - score[3]
-    torch.testing.assert_close(hit.loss_BL[1, 0], expected, **EXACT)
+    assert_exact(hit.loss_BL[1, 0], expected)
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])
@@ -92,12 +93,12 @@ def test_all_items_as_negatives_are_the_full_loss(order):
     rows = rows if order == "ascending" else rows.flip(0)
     place = torch.zeros(ITEMS + 1, dtype=torch.int64)
     place[rows] = torch.arange(ITEMS)
-    parts = query, table[:, rows], bias[:, rows], place[targets]
-    every = sampled_cross_entropy(*parts, LENGTHS, ITEMS, ITEMS)
-    torch.testing.assert_close(every.loss_BL, full.loss_BL, **EXACT)
-    torch.testing.assert_close(every.query_BLd, full.query_BLd, **EXACT)
-    torch.testing.assert_close(every.table_BMd, full.table_BMd[:, rows], **EXACT)
-    torch.testing.assert_close(every.bias_BM, full.bias_BM[:, rows], **EXACT)
+    local = place[targets]
+    every = sampled_cross_entropy(query, table[:, rows], bias[:, rows], local, LENGTHS, ITEMS, ITEMS)
+    assert_exact(every.loss_BL, full.loss_BL)
+    assert_exact(every.query_BLd, full.query_BLd)
+    assert_exact(every.table_BMd, full.table_BMd[:, rows])
+    assert_exact(every.bias_BM, full.bias_BM[:, rows])
 
 
 @pytest.mark.parametrize("negatives", [None, NEGATIVES])
@@ -120,10 +121,10 @@ def test_extreme_scores_give_finite_numbers(negatives, scale):
     assert all(bool(part.isfinite().all()) for part in done)
 
 
-def loss_of(negatives: int | None, *parts: Tensor) -> LossAndGradients:
+def loss_of(negatives: int | None, query: Tensor, table: Tensor, bias: Tensor, targets: Tensor):
     if negatives is None:
-        return full_cross_entropy(*parts, LENGTHS)
-    return sampled_cross_entropy(*parts, LENGTHS, negatives, ITEMS)
+        return full_cross_entropy(query, table, bias, targets, LENGTHS)
+    return sampled_cross_entropy(query, table, bias, targets, LENGTHS, negatives, ITEMS)
 
 
 def test_full_loss_without_knowledge_is_that_of_chance():

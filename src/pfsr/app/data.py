@@ -1,6 +1,8 @@
 """``pfsr data``: look at data before training on it."""
 
-from cyclopts import App
+from typing import Annotated
+
+from cyclopts import App, Parameter, validators
 from rich.console import Console
 
 from pfsr.config import DataConfig
@@ -15,10 +17,10 @@ _DEFAULT = DataConfig()
 def info(
     source: str,
     *,
-    core: int = 0,
-    user_column: str = _DEFAULT.user_column,
-    item_column: str = _DEFAULT.item_column,
-    time_column: str = _DEFAULT.time_column,
+    core: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    user_column: Annotated[str, Parameter(alias="--data.user-column")] = _DEFAULT.user_column,
+    item_column: Annotated[str, Parameter(alias="--data.item-column")] = _DEFAULT.item_column,
+    time_column: Annotated[str, Parameter(alias="--data.time-column")] = _DEFAULT.time_column,
 ) -> None:
     """Show people, items, events, lengths, time span, ties and repeats of a data set.
 

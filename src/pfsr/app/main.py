@@ -16,7 +16,7 @@ from pfsr.errors import PfsrError
 
 app = App(
     name="pfsr",
-    help="Personalized federated sequential recommender: learns from everybody, no history leaves its device.",
+    help="Personalized federated sequential recommender: learns from everybody, keeps histories on devices.",
     help_epilogue="Start with: pfsr train recipes/demo.toml",
 )
 for command in (train, evaluate, recommend, data):
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        _fail(f"{error.filename or 'disk'}: {error.strerror or error}", 1)
 
 
 def _usage(error: CycloptsError) -> str:

@@ -59,10 +59,11 @@ def _for_person(run: Run, person: str | None, k: int, seen: bool, console: Conso
     dataset, model = run.bench.dataset, open_bundle(run.folder.best)
     row = 0 if person is None else _person(run, person)
     items = dataset.sequences.history(row)
-    recent = [model.catalog.item_id(item) for item in items[-run.config.evaluation.window :].tolist()]
+    history = [model.catalog.item_id(item) for item in items.tolist()]
     personal = run.config.response.mode != "off"
     offsets = run.store.read(np.array([row])).offsets_BS if personal else None
-    frame = model.recommend([recent], k, offsets_BS=offsets, exclude_seen=not seen)
+    window = run.config.evaluation.window
+    frame = model.recommend([history], k, offsets_BS=offsets, exclude_seen=not seen, window=window)
     kind = "personal" if personal else "global"
     title = f"person {dataset.people[row]} after {len(items)} events ({kind} model)"
     console.print(
@@ -83,7 +84,10 @@ def _person(run: Run, person: str) -> int:
 
 
 def _number(text: str) -> str | int:
-    return int(text) if text.lstrip("-").isdigit() else text
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def _table(frame: pl.DataFrame, title: str) -> Table:

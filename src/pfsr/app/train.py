@@ -75,7 +75,7 @@ def _follow(run: Run, console: Console) -> None:
     bar = LiveBar(console)
     watchers: list[Watcher] = [bar]
     if run.config.track == "tensorboard":
-        watchers.append(TensorBoard(run.folder.root / "tensorboard"))
+        watchers.append(TensorBoard(run.folder.curves))
     try:
         with bar:
             train_run(run, Several(watchers))

@@ -37,14 +37,14 @@ class Pass(NamedTuple):
     offsets: Weights
 
 
-def run_pass(view: View, offsets: Weights, batch: ClientBatch, config: Config, step: str) -> Pass:
-    """Encode the batch and compute its losses; ``step`` names the pass, for its random choices."""
+def run_pass(view: View, offsets: Weights, batch: ClientBatch, config: Config, step: int | None) -> Pass:
+    """Encode the batch and compute its losses, with the dropout of local step ``step`` (None: without)."""
     weights, leaf_offsets = _leaves(view.weights), _leaves(offsets)
     clients = torch.arange(len(batch.lengths))[:, None]
     x_BLd = (view.table_BMd[clients, view.items_BL] * math.sqrt(view.table_BMd.shape[-1])).requires_grad_()
     personal = respond(weights, leaf_offsets) if offsets else weights
-    dropped_BLd = x_BLd * _dropout(batch, config, step) if config.model.dropout else x_BLd
-    query_BLd = encode(personal, dropped_BLd, batch.items_BL > 0, config.model)
+    kept_BLd = x_BLd * _dropout(batch, config, step) if config.model.dropout and step is not None else x_BLd
+    query_BLd = encode(personal, kept_BLd, batch.items_BL > 0, config.model)
     return Pass(query_BLd, _loss(view, query_BLd.detach(), batch), x_BLd, weights, leaf_offsets)
 
 
@@ -53,34 +53,48 @@ def mean_loss(done: Pass, batch: ClientBatch) -> Tensor:
     return done.loss.loss_BL.sum(1) / _lengths(batch)
 
 
-def shared_gradients(done: Pass, view: View, batch: ClientBatch) -> View:
-    """Return each client's gradient of its mean loss, in the shape of its view. Ends the graph."""
-    leaves = [*done.weights.values(), done.x_BLd]
-    *grads, x_grad_BLd = torch.autograd.grad(done.query_BLd, leaves, _mean_query_gradient(done, batch))
-    table_BMd = _add_inputs(done.loss.table_BMd, x_grad_BLd, view, batch)
-    weights = dict(zip(done.weights, grads, strict=True))
-    return view._replace(weights=weights, table_BMd=table_BMd, bias_BM=done.loss.bias_BM)
+class Gradients(NamedTuple):
+    """Each client's gradients of its mean loss.
+
+    Attributes:
+        shared: in the shape of the view.
+        offsets_BS: in the order of the sites; None without a Variable Response Mechanism.
+    """
+
+    shared: View
+    offsets_BS: Tensor | None
+
+
+def gradients(done: Pass, view: View, batch: ClientBatch) -> Gradients:
+    """Return what both phases need, from one backward pass; the graph stays for :func:`fisher_probe`."""
+    leaves = [*done.weights.values(), *done.offsets.values(), done.x_BLd]
+    query_BLd = _mean_query_gradient(done, batch)
+    *grads, x_BLd = torch.autograd.grad(done.query_BLd, leaves, query_BLd, retain_graph=bool(done.offsets))
+    weights = dict(zip(done.weights, grads, strict=False))
+    offsets_BS = torch.cat(grads[len(weights) :], -1) if done.offsets else None
+    table_BMd = _add_inputs(done.loss.table_BMd, x_BLd, view, batch)
+    return Gradients(
+        view._replace(weights=weights, table_BMd=table_BMd, bias_BM=done.loss.bias_BM), offsets_BS
+    )
 
 
 def offset_gradients(done: Pass, batch: ClientBatch) -> Tensor:
     """Return the gradient of each client's mean loss with respect to its offsets, [B, S]; keeps the graph."""
-    leaves = list(done.offsets.values())
-    query = _mean_query_gradient(done, batch)
-    return torch.cat(torch.autograd.grad(done.query_BLd, leaves, query, retain_graph=True), -1)
+    leaves, query_BLd = list(done.offsets.values()), _mean_query_gradient(done, batch)
+    return torch.cat(torch.autograd.grad(done.query_BLd, leaves, query_BLd, retain_graph=True), -1)
 
 
-def fisher_probe(done: Pass, batch: ClientBatch, sites: Sites, step: str) -> Tensor:
-    """Estimate the Fisher information of the offsets, per event [B, S], with one backward pass.
+def fisher_probe(done: Pass, batch: ClientBatch, sites: Sites) -> Tensor:
+    """Estimate the Fisher information of the offsets, per event [B, S], with one more backward pass.
 
     With a random sign s_t per event, E (sum_t s_t g_t)^2 = sum_t g_t^2, the sum of squared per-event
     gradients. One draw is noisy, so half of each estimate is its site's mean. Ends the graph.
     """
     signs = torch.ones(done.loss.loss_BL.shape)
     for row, (seed, length) in enumerate(zip(batch.seeds, batch.lengths, strict=True)):
-        signs[row, :length] = _uniform(derive(seed, "probe", step), length).lt(0.5) * 2.0 - 1.0
-    grads = torch.autograd.grad(
-        done.query_BLd, list(done.offsets.values()), done.loss.query_BLd * signs[..., None]
-    )
+        signs[row, :length] = _uniform(derive(seed, "probe"), length).lt(0.5) * 2.0 - 1.0
+    probed = done.loss.query_BLd * signs[..., None]
+    grads = torch.autograd.grad(done.query_BLd, list(done.offsets.values()), probed)
     squares_BS = torch.cat(grads, -1) ** 2 / _lengths(batch)[:, None]
     means_BS = sites.spread(sites.group_means(squares_BS))
     return (squares_BS + means_BS) / 2
@@ -106,7 +120,7 @@ def _mean_query_gradient(done: Pass, batch: ClientBatch) -> Tensor:
     return done.loss.query_BLd / _lengths(batch)[:, None, None]
 
 
-def _dropout(batch: ClientBatch, config: Config, step: str) -> Tensor:
+def _dropout(batch: ClientBatch, config: Config, step: int) -> Tensor:
     """Return a mask [B, L, d], drawn client by client: it does not depend on who else is in the batch."""
     keep = 1 - config.model.dropout
     mask_BLd = torch.zeros(*batch.items_BL.shape, config.model.d_model)

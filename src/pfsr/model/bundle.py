@@ -6,9 +6,9 @@ Nothing is ever unpickled.
 
 import json
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from pydantic import ValidationError
@@ -35,7 +35,7 @@ def save_bundle(model: Recommender, path: Path) -> None:
         "format": FORMAT,
         "version": str(VERSION),
         "model": model.config.model_dump_json(),
-        "catalog": json.dumps(model.catalog.to_json(), ensure_ascii=False),
+        "catalog": json.dumps(model.catalog.to_json()),
     }
     tensors = {name: weight.contiguous() for name, weight in model.weights.items()}
     write_tensors(tensors, path, header)
@@ -47,19 +47,18 @@ def write_tensors(tensors: Weights, path: Path, header: dict[str, str]) -> None:
     Raises:
         PfsrError: the place cannot be written.
     """
+    temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        try:
-            save_file(tensors, temporary, header)
-            with Path(temporary).open("rb") as written:
-                os.fsync(written.fileno())
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise PfsrError(f"{path}: cannot be written: {error.strerror or error}") from None
+        save_file(tensors, temporary, header)
+        with temporary.open("rb+") as written:
+            _sort_header(written)
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise PfsrError(f"{path}: cannot be written: {_reason(error)}") from None
 
 
 def open_bundle(path: str | Path) -> Recommender:
@@ -69,6 +68,8 @@ def open_bundle(path: str | Path) -> Recommender:
         PfsrError: the file is missing, damaged, not a bundle, or made by a newer version of PFSR.
     """
     path = Path(path)
+    if not path.exists():
+        raise PfsrError(f"{path}: no such bundle; a run has one from its first look at the validation events")
     tensors, header = read_tensors(path)
     if header.get("format") != FORMAT:
         raise PfsrError(f"{path}: not a PFSR bundle; bundles are written by pfsr train as best.safetensors")
@@ -111,6 +112,21 @@ def _check_weights(path: Path, weights: Weights, config: ModelConfig, items: int
         raise _damaged(path, "its tensors do not fit its model and catalogue")
     if not all(w.dtype == torch.float32 and bool(w.isfinite().all()) for w in weights.values()):
         raise _damaged(path, "it holds numbers that are not finite float32")
+
+
+def _sort_header(stream: IO[bytes]) -> None:
+    """Make equal models equal files: safetensors writes its metadata in random order."""
+    length = int.from_bytes(stream.read(8), "little")
+    header = json.loads(stream.read(length))
+    text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(text) <= length:
+        stream.seek(8)
+        stream.write(text.ljust(length))
+        stream.flush()
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
 
 
 def _damaged(path: Path, why: str) -> PfsrError:

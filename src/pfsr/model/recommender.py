@@ -49,6 +49,7 @@ class Recommender:
         *,
         offsets_BS: Tensor | None = None,
         exclude_seen: bool = True,
+        window: int | None = None,
     ) -> pl.DataFrame:
         """Return the ``k`` best next items for each history.
 
@@ -57,17 +58,20 @@ class Recommender:
             k: items per history; fewer where fewer are left.
             offsets_BS: the people's private offsets; None: the global model.
             exclude_seen: leave out what is in the history.
+            window: most recent events that are read, which bounds the cost; all of them by default.
 
         Returns:
             a frame with ``person`` (the history's position), ``rank``, ``item_id``, ``title``, ``score``.
 
         Raises:
-            PfsrError: an item id is unknown, or ``k`` is not positive.
+            PfsrError: an item id is unknown, or ``k`` or ``window`` is not positive.
         """
         if k < 1:
             raise PfsrError(f"k must be at least 1 (got {k})")
+        if window is not None and window < 1:
+            raise PfsrError(f"window must be at least 1 (got {window})")
         rows = [self.catalog.rows(history) for history in histories]
-        scored = self.score(rows, offsets_BS)
+        scored = self.score(rows if window is None else [row[-window:] for row in rows], offsets_BS)
         if exclude_seen:
             for person, seen in enumerate(rows):
                 scored[person, seen] = -torch.inf

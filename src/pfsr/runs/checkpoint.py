@@ -22,6 +22,7 @@ from pfsr.runs.folder import read_json, write_json
 from pfsr.simulation.private_store import PrivateStore
 
 STATE, PRIVATE, PROGRESS = "server.safetensors", "private.safetensors", "progress.json"
+UNFINISHED = ".writing-"
 
 
 class Progress(NamedTuple):
@@ -50,9 +51,8 @@ def save_checkpoint(folder: Path, state: ServerState, store: PrivateStore, progr
     Raises:
         PfsrError: the disk does not take it; the checkpoint before is still good.
     """
-    older = sorted(folder.glob("round-*"))
     place = folder / f"round-{progress.round:08d}{'-adapted' if progress.adapted else ''}"
-    fresh = folder / f".writing-{place.name}"
+    fresh = folder / f"{UNFINISHED}{place.name}"
     shutil.rmtree(fresh, ignore_errors=True)
     people, rows = store.changed()
     write_tensors(_flat(state), fresh / STATE, {"round": str(state.round)})
@@ -64,9 +64,7 @@ def save_checkpoint(folder: Path, state: ServerState, store: PrivateStore, progr
     fresh.rename(place)
     _sync(folder)
     store.fold(people, rows)
-    for old in older:
-        if old != place:
-            shutil.rmtree(old, ignore_errors=True)
+    _keep_only(place)
 
 
 def load_checkpoint(folder: Path, store: PrivateStore) -> tuple[ServerState, Progress]:
@@ -79,11 +77,21 @@ def load_checkpoint(folder: Path, store: PrivateStore) -> tuple[ServerState, Pro
     if not places:
         raise PfsrError(f"{folder}: no checkpoint yet; start the run again with --overwrite")
     newest = places[-1]
-    progress = Progress(**read_json(newest / PROGRESS))
-    state = _state(read_tensors(newest / STATE)[0], progress.round)
-    changed, _ = read_tensors(newest / PRIVATE)
-    store.fold(changed["people"].numpy(), changed["rows"].numpy())
+    try:
+        progress = Progress(**read_json(newest / PROGRESS))
+        state = _state(read_tensors(newest / STATE)[0], progress.round)
+        changed, _ = read_tensors(newest / PRIVATE)
+        store.fold(changed["people"].numpy(), changed["rows"].numpy())
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise PfsrError(f"{newest}: damaged checkpoint ({error}); restore it or train again") from None
+    _keep_only(newest)
     return state, progress
+
+
+def _keep_only(place: Path) -> None:
+    for other in (*place.parent.glob("round-*"), *place.parent.glob(f"{UNFINISHED}*")):
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _flat(state: ServerState) -> Weights:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ class RunFolder:
     """The layout of a run folder.
 
     ``config.json`` the resolved configuration; ``facts.json`` split hash, versions, sizes;
-    ``metrics.jsonl`` one line a round; ``checkpoint/`` the newest checkpoint; ``private.f32`` everybody's
+    ``metrics.jsonl`` one line a round; ``checkpoints/`` the newest checkpoint; ``private.f32`` everybody's
     private parameters; ``best.safetensors`` the best bundle; ``evaluation/`` ranks per person;
-    ``report.html`` and ``figures/``.
+    ``report.html`` and ``figures/``; ``tensorboard/`` when the run is tracked.
     """
 
     root: Path
@@ -63,24 +63,44 @@ class RunFolder:
         """The page to read."""
         return self.root / "report.html"
 
+    @property
+    def figures(self) -> Path:
+        """The report's figures, one file each."""
+        return self.root / "figures"
+
+    @property
+    def curves(self) -> Path:
+        """TensorBoard's files."""
+        return self.root / "tensorboard"
+
 
 def new_run(root: Path, overwrite: bool) -> RunFolder:
-    """Make an empty run folder.
+    """Return a folder in which a run may start; nothing is written or removed yet.
 
     Raises:
         PfsrError: there is something at ``root`` already and ``overwrite`` is false, or it is no run folder.
     """
     folder = RunFolder(root)
-    if root.exists() and any(root.iterdir()):
-        if not overwrite:
-            raise PfsrError(
-                f"{root}: not empty; go on with --resume, replace it with --overwrite, or name another --out"
-            )
-        if not folder.config.exists():
-            raise PfsrError(f"{root}: not a run folder, so --overwrite leaves it alone; name another --out")
-        shutil.rmtree(root)
-    root.mkdir(parents=True, exist_ok=True)
+    if not root.exists():
+        return folder
+    if not root.is_dir():
+        raise PfsrError(f"{root}: a file, not a folder; name another --out")
+    if any(root.iterdir()) and not overwrite:
+        raise PfsrError(
+            f"{root}: not empty; go on with --resume, replace it with --overwrite, or name another --out"
+        )
+    if any(root.iterdir()) and not folder.facts.exists():
+        raise PfsrError(f"{root}: not a run folder, so --overwrite leaves it alone; name another --out")
     return folder
+
+
+def clear_run(folder: RunFolder) -> None:
+    """Remove what an earlier run left in ``folder``, and nothing else."""
+    for part in (folder.checkpoints, folder.evaluation, folder.figures, folder.curves):
+        shutil.rmtree(part, ignore_errors=True)
+    # The facts go last: a folder that holds them can be cleared again after a kill.
+    for part in (folder.config, folder.metrics, folder.private, folder.best, folder.report, folder.facts):
+        part.unlink(missing_ok=True)
 
 
 def open_run(root: Path) -> RunFolder:
@@ -98,14 +118,23 @@ def open_run(root: Path) -> RunFolder:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` to ``path``, whole or not at all, and wait until it is on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=2, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    Path(temporary).replace(path)
+    """Write ``content`` to ``path``, whole or not at all, and wait until it is on disk.
+
+    Raises:
+        PfsrError: the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=2, ensure_ascii=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise PfsrError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -115,8 +144,11 @@ def read_json(path: Path) -> dict[str, Any]:
         PfsrError: the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PfsrError(f"{path}: no such file; is this a run folder of pfsr train?") from None
     except (ValueError, OSError) as error:
         raise PfsrError(f"{path}: damaged ({error}); restore it or train again") from None
+    if not isinstance(content, dict):
+        raise PfsrError(f"{path}: damaged (not a mapping); restore it or train again")
+    return content

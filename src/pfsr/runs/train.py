@@ -18,11 +18,11 @@ from pfsr.model.recommender import Recommender
 from pfsr.model.response import response_sites
 from pfsr.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pfsr.runs.facts import gather_facts, peak_memory_bytes
-from pfsr.runs.folder import RunFolder, read_json, write_json
+from pfsr.runs.folder import RunFolder, clear_run, read_json, write_json
 from pfsr.runs.judging import Bench, judge, models, some_of
 from pfsr.runs.watcher import Watcher
 from pfsr.simulation.private_store import PrivateStore
-from pfsr.simulation.simulator import Population, Simulator
+from pfsr.simulation.simulator import Population, Simulator, one_thread_each
 
 
 class Run(NamedTuple):
@@ -36,15 +36,18 @@ class Run(NamedTuple):
 
 
 def start_run(folder: RunFolder, config: Config, dataset: Dataset | None = None) -> Run:
-    """Write down what a new run is made of, in an empty run folder.
+    """Write down what a new run is made of; an earlier run in ``folder`` goes once this one can start.
 
     Raises:
-        PfsrError: the data cannot be read, or nobody has enough events to train on.
+        PfsrError: the data cannot be read, nobody has enough events to train on, or the place cannot be
+            written.
     """
-    run = _assemble(folder, config, dataset or load_config(config.data))
-    write_json(folder.facts, gather_facts(run.bench, config))
+    bench = _bench(config, dataset or load_config(config.data))
+    facts = gather_facts(bench, config)
+    clear_run(folder)
+    write_json(folder.facts, facts)
     write_json(folder.config, config.model_dump())
-    return run
+    return _assemble(folder, config, bench)
 
 
 def reopen_run(folder: RunFolder, dataset: Dataset | None = None) -> Run:
@@ -54,16 +57,17 @@ def reopen_run(folder: RunFolder, dataset: Dataset | None = None) -> Run:
         PfsrError: its data is gone or has changed since.
     """
     config = resolve(read_json(folder.config), origin=str(folder.config))
-    run = _assemble(folder, config, dataset or load_config(config.data))
-    before = read_json(folder.facts)["split_hash"]
-    if run.bench.split.digest != before:
+    bench = _bench(config, dataset or load_config(config.data))
+    before = read_json(folder.facts).get("split_hash")
+    if bench.split.digest != before:
         raise PfsrError(
             f"{folder.root}: the data {config.data.source} has changed since this run started "
-            f"(split {before}, now {run.bench.split.digest}); restore it or start a new run"
+            f"(split {before}, now {bench.split.digest}); restore it or start a new run"
         )
-    return run
+    return _assemble(folder, config, bench)
 
 
+@one_thread_each()
 def train(run: Run, watcher: Watcher) -> Recommender:
     """Train until done, from the newest checkpoint if there is one; return the best model.
 
@@ -78,18 +82,15 @@ def train(run: Run, watcher: Watcher) -> Recommender:
         began = time.perf_counter()
         state, report = run_round(state, clients, run.simulator, run.config)
         seconds = time.perf_counter() - began
+        _refuse_divergence(state, run.config)
         progress = progress._replace(round=state.round, seconds=progress.seconds + seconds)
         look, progress = _look(run, state, progress)
         _log(run.folder, report, seconds, look)
         watcher.round(report, seconds, look)
-        stopping = watcher.wants_to_stop()
-        if (
-            stopping
-            or state.round % run.config.evaluation.checkpoint_every == 0
-            or _finished(run.config, progress)
-        ):
+        stopping, finished = watcher.wants_to_stop(), _finished(run.config, progress)
+        if stopping or finished or state.round % run.config.evaluation.checkpoint_every == 0:
             save_checkpoint(run.folder.checkpoints, state, run.store, progress)
-        if stopping and not _finished(run.config, progress):
+        if stopping and not finished:
             raise Interrupted
     if not progress.adapted:
         _adapt(run, state, progress)
@@ -105,14 +106,19 @@ def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
     return list(_whole_lines(folder.metrics))
 
 
-def _assemble(folder: RunFolder, config: Config, dataset: Dataset) -> Run:
+def _bench(config: Config, dataset: Dataset) -> Bench:
     bench = Bench(dataset, split(dataset.sequences, config.data.split))
     if not len(eligible(bench.split.train_ends, config.federated.min_events)):
         raise PfsrError(
             f"nobody has {config.federated.min_events} training events; lower federated.min_events"
         )
-    store = PrivateStore(folder.private, len(dataset.sequences), response_sites(config.model).total)
-    simulator = Simulator(Population(dataset.sequences, bench.split.train_ends, store), config)
+    return bench
+
+
+def _assemble(folder: RunFolder, config: Config, bench: Bench) -> Run:
+    sequences = bench.dataset.sequences
+    store = PrivateStore(folder.private, len(sequences), response_sites(config.model).total)
+    simulator = Simulator(Population(sequences, bench.split.train_ends, store), config)
     return Run(folder, config, bench, store, simulator)
 
 
@@ -128,6 +134,14 @@ def _where_it_stands(run: Run) -> tuple[ServerState, Progress]:
 def _finished(config: Config, progress: Progress) -> bool:
     patience = config.evaluation.patience
     return progress.round >= config.federated.rounds or 0 < patience <= progress.stale_looks
+
+
+def _refuse_divergence(state: ServerState, config: Config) -> None:
+    if not all(bool(weight.isfinite().all()) for weight in state.weights.values()):
+        raise PfsrError(
+            f"round {state.round}: training diverged, the weights are not finite; "
+            f"lower federated.server_rate (now {config.federated.server_rate:g})"
+        )
 
 
 def _look(run: Run, state: ServerState, progress: Progress) -> tuple[dict[str, Any], Progress]:
@@ -153,10 +167,11 @@ def _adapt(run: Run, state: ServerState, progress: Progress) -> None:
     if run.config.response.mode != "off":
         people = eligible(run.bench.split.train_ends, 2)
         run.simulator.adapt(make_broadcast(best, run.config), people)
-    save_checkpoint(run.folder.checkpoints, best, run.store, progress._replace(adapted=True))
+    # The facts first: a run whose checkpoint says that it is complete has them.
     facts = read_json(run.folder.facts)
     facts |= {"best_round": progress.best_round, "wall_seconds": round(progress.seconds, 1)}
     write_json(run.folder.facts, facts | {"peak_memory_bytes": peak_memory_bytes()})
+    save_checkpoint(run.folder.checkpoints, best, run.store, progress._replace(adapted=True))
 
 
 def _log(folder: RunFolder, report: RoundReport, seconds: float, look: dict[str, Any]) -> None:

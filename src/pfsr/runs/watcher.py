@@ -124,9 +124,10 @@ class LiveBar:
         if self._stop.is_set():
             raise KeyboardInterrupt
         self._stop.set()
-        self.console.print(
-            "stopping after this round (again to stop at once)", highlight=False, soft_wrap=True
-        )
+        with suppress(RuntimeError):  # the signal came in the middle of a print
+            self.console.print(
+                "stopping after this round (again to stop at once)", highlight=False, soft_wrap=True
+            )
 
 
 class TensorBoard:
