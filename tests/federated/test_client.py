@@ -24,7 +24,7 @@ SWITCHES = {
         "objective": {"loss": "sampled"},
         "federated": {"local_steps": 3},
     },
-    "hard": {"response": {"mode": "hard", "steps": 2}},
+    "hard, two steps": {"response": {"mode": "hard"}, "federated": {"local_steps": 2}},
     "off": {"response": {"mode": "off"}, "objective": {"magnitude": "off"}},
 }
 
@@ -66,7 +66,7 @@ def test_dropout_follows_from_the_seed_of_the_client(world):
 
 
 def test_learning_leaves_what_the_server_sent_and_the_old_private_parameters_alone(world):
-    config = world.config(response={"steps": 3}, federated={"local_steps": 3})
+    config = world.config(federated={"local_steps": 3})
     broadcast, private = world.broadcast(config), world.private(config)
     sent = {name: w.clone() for name, w in broadcast.weights.items()}
     kept = [part.clone() for part in private]
@@ -76,14 +76,35 @@ def test_learning_leaves_what_the_server_sent_and_the_old_private_parameters_alo
 
 
 def test_the_shared_phase_leaves_offsets_alone(world):
-    gentle = world.config(federated={"local_rate": 1e-6})
-    wild = world.config(federated={"local_rate": 1.0, "local_steps": 4})
+    gentle, wild = (world.config(federated={"local_rate": rate}) for rate in (1e-6, 1.0))
     batch, private, broadcast = world.batch(), world.private(gentle), world.broadcast(gentle)
     quiet, after_quiet = world.learn(gentle, private, batch, broadcast)
     loud, after_loud = world.learn(wild, private, batch, broadcast)
     assert float(loud.table_BMd.norm()) > 1e3 * float(quiet.table_BMd.norm())
     assert all(torch.equal(one, two) for one, two in zip(after_quiet, after_loud, strict=True))
     assert not torch.equal(after_quiet.offsets_BS, private.offsets_BS)
+
+
+def test_the_private_phase_leaves_the_shared_movement_alone(world):
+    gentle, wild = (world.config(response={"rate": rate}) for rate in (1e-6, 1.0))
+    batch, private, broadcast = world.batch(), world.private(gentle), world.broadcast(gentle)
+    quiet, after_quiet = world.learn(gentle, private, batch, broadcast)
+    loud, after_loud = world.learn(wild, private, batch, broadcast)
+    assert not torch.allclose(after_quiet.offsets_BS, after_loud.offsets_BS)
+    for client in range(6):
+        one, two = (world.dense(updates, client, broadcast) for updates in (quiet, loud))
+        assert all(torch.equal(one[name], two[name]) for name in broadcast.weights)
+
+
+@pytest.mark.parametrize("version", [0, 1, 3, 4])
+def test_known_fisher_information_is_looked_at_again_only_every_so_many_rounds(world, version):
+    config = world.config(response={"fisher_every": 4})
+    before, batch = world.private(config), world.batch()
+    before.fisher_BS[[1, 4]] = 0
+    _, after = world.learn(config, before, batch, world.broadcast(config)._replace(version=version))
+    looked_at = (after.fisher_BS != before.fisher_BS).any(1).tolist()
+    assert looked_at == [version % 4 == 0 or person in (1, 4) for person in range(6)]
+    assert bool((after.fisher_BS > 0).any(1).all())
 
 
 def test_participations_are_counted(world):
@@ -111,7 +132,12 @@ def test_response_off_never_makes_offsets(world):
     assert float(private.offsets_BS.abs().max()) == 0
     assert float(private.fisher_BS.abs().max()) == 0
     assert float(updates.spread_BG.abs().max()) == 0
-    adapted = adapt(world.broadcast(config), private, batch, config, world.sites(config))
+
+
+def test_response_off_leaves_nothing_to_adapt(world):
+    config = world.config(response={"mode": "off"})
+    private = new_private(6, world.sites(config))
+    adapted = adapt(world.broadcast(config), private, world.batch(), config, world.sites(config))
     assert all(torch.equal(one, two) for one, two in zip(adapted, private, strict=True))
 
 
@@ -164,7 +190,9 @@ def test_only_the_dynamic_loss_limits_movements(world, magnitude):
 def test_a_stronger_pull_keeps_offsets_nearer_to_the_global_model(world):
     sizes = []
     for prox in (1.0, 100.0, 1e5):
-        config = world.config(objective={"magnitude": "prox", "prox": prox}, response={"steps": 5})
+        config = world.config(
+            objective={"magnitude": "prox", "prox": prox}, federated={"local_steps": 5, "local_rate": 1e-6}
+        )
         _, after = world.learn(config, new_private(6, world.sites(config)), world.batch())
         sizes.append(float(after.offsets_BS.norm()))
     assert sizes[0] > sizes[1] > sizes[2]
@@ -174,16 +202,26 @@ def test_private_steps_lower_the_loss_of_their_own_person(world):
     config = world.config(response={"adapt_steps": 20}, objective={"magnitude": "off"})
     private, batch, broadcast = new_private(6, world.sites(config)), world.batch(), world.broadcast(config)
     adapted = adapt(broadcast, private, batch, config, world.sites(config))
-    once = world.config(response={"steps": 1, "rate": 1e-9})
+    once = world.config(response={"rate": 1e-9})
     before = world.learn(once, private, batch, broadcast)[0].loss_B
     after = world.learn(once, adapted, batch, broadcast)[0].loss_B
     assert bool((after < before).all())
 
 
 def test_adapting_is_the_private_phase_alone(world):
-    config = world.config(response={"steps": 4, "adapt_steps": 4})
+    config = world.config(response={"adapt_steps": 4}, federated={"local_steps": 4, "local_rate": 1e-9})
     private, batch, broadcast = world.private(config), world.batch(), world.broadcast(config)
     adapted = adapt(broadcast, private, batch, config, world.sites(config))
     _, trained = world.learn(config, private, batch, broadcast)
-    assert torch.equal(adapted.offsets_BS, trained.offsets_BS)
+    torch.testing.assert_close(adapted.offsets_BS, trained.offsets_BS, rtol=1e-4, atol=1e-5)
     assert torch.equal(adapted.rounds_B, private.rounds_B)
+    assert not torch.allclose(adapted.offsets_BS, private.offsets_BS, rtol=1e-2, atol=1e-3)
+
+
+def test_adapting_silences_no_channel(world):
+    with_dropout, without = (world.config(model={"dropout": share}) for share in (0.5, 0.0))
+    private, batch, broadcast = world.private(without), world.batch(), world.broadcast(without)
+    one, two = (
+        adapt(broadcast, private, batch, config, world.sites(config)) for config in (with_dropout, without)
+    )
+    assert torch.equal(one.offsets_BS, two.offsets_BS)

@@ -1,18 +1,19 @@
 """``pfsr recommend``: what a person wants next."""
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import polars as pl
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from pfsr.data import Dataset
 from pfsr.errors import PfsrError
 from pfsr.model.bundle import open_bundle
-from pfsr.runs.folder import open_run
-from pfsr.runs.train import Run, reopen_run
+from pfsr.runs.api import TrainedRun, open_run
+from pfsr.runs.folder import RunFolder
 
 
 def recommend(
@@ -44,43 +45,39 @@ def recommend(
             raise PfsrError("give --person or --history, not both")
         _for_history(model, history, k, seen, console)
     else:
-        _for_person(reopen_run(open_run(model)), person, k, seen, console)
+        _for_person(open_run(model), person, k, seen, console)
 
 
 def _for_history(path: Path, history: str, k: int, seen: bool, console: Console) -> None:
-    bundle = open_bundle(open_run(path).best if path.is_dir() else path)
+    bundle = open_bundle(RunFolder(path).best if path.is_dir() else path)
     ids = [part.strip() for part in history.split(",") if part.strip()]
     known = [part if bundle.catalog.known(part) else _number(part) for part in ids]
     frame = bundle.recommend([known], k, exclude_seen=not seen)
     console.print(_table(frame, f"after {len(known)} items (global model)"))
 
 
-def _for_person(run: Run, person: str | None, k: int, seen: bool, console: Console) -> None:
-    dataset, model = run.bench.dataset, open_bundle(run.folder.best)
-    row = 0 if person is None else _person(run, person)
-    items = dataset.sequences.history(row)
-    history = [model.catalog.item_id(item) for item in items.tolist()]
-    personal = run.config.response.mode != "off"
-    offsets = run.store.read(np.array([row])).offsets_BS if personal else None
-    window = run.config.evaluation.window
-    frame = model.recommend([history], k, offsets_BS=offsets, exclude_seen=not seen, window=window)
-    kind = "personal" if personal else "global"
-    title = f"person {dataset.people[row]} after {len(items)} events ({kind} model)"
-    console.print(
-        "most recent: " + " · ".join(model.catalog.title(item) for item in items[-5:].tolist()),
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(_table(frame, title))
+def _for_person(run: TrainedRun, person: str | None, k: int, seen: bool, console: Console) -> None:
+    dataset = run.run.bench.dataset
+    known = dataset.people[0] if person is None else _person(dataset, person)
+    items = dataset.sequences.history(dataset.person(known))
+    recent = " · ".join(dataset.catalog.title(item) for item in items[-5:].tolist())
+    console.print(f"most recent: {recent}", highlight=False, soft_wrap=True)
+    kind = "personal" if run.personal else "global"
+    frame = run.recommend(known, k, exclude_seen=not seen)
+    console.print(_table(frame, f"person {known} after {len(items)} events ({kind} model)"))
 
 
-def _person(run: Run, person: str) -> int:
+def _person(dataset: Dataset, person: str) -> Hashable:
+    """Read an id from the command line: text first, then a number."""
     try:
-        return run.bench.dataset.person(person)
+        dataset.person(person)
     except PfsrError:
-        if not isinstance(_number(person), int):
+        number = _number(person)
+        if not isinstance(number, int):
             raise
-        return run.bench.dataset.person(_number(person))
+        dataset.person(number)
+        return number
+    return person
 
 
 def _number(text: str) -> str | int:

@@ -6,12 +6,12 @@ Nothing is ever unpickled.
 
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -50,7 +50,9 @@ def write_tensors(tensors: Weights, path: Path, header: dict[str, str]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        mode = _usual_mode(temporary)
         save_file(tensors, temporary, header)
+        temporary.chmod(mode)
         with temporary.open("rb+") as written:
             _sort_header(written)
             os.fsync(written.fileno())
@@ -77,7 +79,7 @@ def open_bundle(path: str | Path) -> Recommender:
     try:
         config = ModelConfig.model_validate_json(header["model"])
         catalog = Catalog.from_json(json.loads(header["catalog"]))
-    except (KeyError, ValueError, ValidationError, PfsrError) as error:
+    except (KeyError, ValueError, RecursionError, PfsrError) as error:
         raise _damaged(path, f"its header does not hold a model: {str(error).splitlines()[0]}") from None
     _check_weights(path, tensors, config, len(catalog))
     return Recommender(config, catalog, tensors)
@@ -100,8 +102,8 @@ def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
 
 def _check_version(path: Path, header: dict[str, Any]) -> None:
     version = header.get("version", "")
-    if not version.isdigit():
-        raise _damaged(path, f"version {version!r} is not a number")
+    if not re.fullmatch("[0-9]{1,9}", version):
+        raise _damaged(path, f"version {version[:20]!r} is not a number")
     if int(version) > VERSION:
         raise PfsrError(f"{path}: bundle version {version}, this PFSR reads up to {VERSION}; upgrade PFSR")
 
@@ -112,6 +114,13 @@ def _check_weights(path: Path, weights: Weights, config: ModelConfig, items: int
         raise _damaged(path, "its tensors do not fit its model and catalogue")
     if not all(w.dtype == torch.float32 and bool(w.isfinite().all()) for w in weights.values()):
         raise _damaged(path, "it holds numbers that are not finite float32")
+
+
+def _usual_mode(path: Path) -> int:
+    """Return the mode that a new file gets here; safetensors hides its files from other users."""
+    path.unlink(missing_ok=True)
+    path.touch()
+    return path.stat().st_mode
 
 
 def _sort_header(stream: IO[bytes]) -> None:

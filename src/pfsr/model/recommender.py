@@ -86,7 +86,7 @@ class Recommender:
         weights = self._personal(offsets_BS)
         items_BL = _padded(histories)
         query_BLd = encode(weights, embed(weights[ITEMS], items_BL), items_BL > 0, self.config)
-        lengths = torch.tensor([len(history) for history in histories])
+        lengths = torch.tensor([len(history) for history in histories], dtype=torch.long)
         last_Bd = query_BLd[torch.arange(len(histories)), (lengths - 1).clamp(min=0)]
         last_Bd[lengths == 0] = 0
         return _finite(scores(weights, last_Bd))
