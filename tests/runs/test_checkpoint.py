@@ -8,6 +8,7 @@ from pfsr.errors import PfsrError
 from pfsr.federated.partition import Private
 from pfsr.federated.rounds import first_state
 from pfsr.federated.server import Moments
+from pfsr.runs import checkpoint
 from pfsr.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pfsr.simulation.private_store import PrivateStore
 
@@ -89,8 +90,6 @@ def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path, store, state, part, 
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, store, state, monkeypatch):
-    from pfsr.runs import checkpoint
-
     learn(store, [1], 0.5)
     save_checkpoint(tmp_path / "c", state, store, Progress(1))
     learn(store, [1], 0.75)
@@ -101,6 +100,6 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, store, state, monkey
     monkeypatch.setattr(checkpoint, "write_json", full)
     with pytest.raises(PfsrError, match="No space left"):
         save_checkpoint(tmp_path / "c", state, store, Progress(2))
-    _, progress = load_checkpoint(tmp_path / "c", PrivateStore(tmp_path / "private.f32", PEOPLE, OFFSETS))
-    assert progress.round == 1
-    assert store.read(np.array([1])).offsets_BS[0, 0].item() == 0.5
+    fresh = PrivateStore(tmp_path / "private.f32", PEOPLE, OFFSETS)
+    assert load_checkpoint(tmp_path / "c", fresh)[1].round == 1
+    assert fresh.read(np.array([1])).offsets_BS[0, 0].item() == 0.5
