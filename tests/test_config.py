@@ -143,7 +143,9 @@ def test_configurations_are_frozen():
 def test_every_knob_teaches():
     """Every field has a docstring, since ``--help`` shows nothing else."""
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-    sections = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name != Section.__name__]
+    sections = [
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name != Section.__name__
+    ]
     silent = []
     for section in sections:
         for node, following in zip(section.body, [*section.body[1:], None], strict=True):

@@ -60,7 +60,7 @@ class ModelConfig(Section):
     """Width of the causal depthwise convolution."""
     blocks: Positive = 2
     """Blocks, one after the other."""
-    horizon: Positive = 5
+    horizon: Annotated[int, Field(gt=0, le=24)] = 5
     """Events younger than this are left out of the flipped (global) state."""
     view: Literal["associative", "forward"] = "associative"
     """Flipped global view beside the forward state, or the forward state alone (ablation)."""
@@ -213,7 +213,7 @@ def explain(error: ValidationError, origin: str) -> str:
     if first["type"] == "extra_forbidden":
         return f"{origin}: {where}: no such setting; pfsr train --help lists them all"
     if first["type"] == "value_error":
-        return f"{origin}: {where}: {first['ctx']['error']}"
+        return f"{origin}: {where}: {first['msg'].removeprefix('Value error, ')}"
     return f"{origin}: {where}: {first['msg']} (got {reprlib.repr(first['input'])})"
 
 

@@ -85,7 +85,8 @@ def pfsr_command(capsys: pytest.CaptureFixture[str]) -> Pfsr:
         try:
             main([str(argument) for argument in arguments])
         except SystemExit as ended:
-            status = ended.code if isinstance(ended.code, int) else 1
+            assert isinstance(ended.code, int)
+            status = ended.code
         captured = capsys.readouterr()
         return Told(status, captured.out, captured.err)
 
@@ -96,7 +97,9 @@ def pfsr_command(capsys: pytest.CaptureFixture[str]) -> Pfsr:
 def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished run; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    main(["train", str(recipe), "--out", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        main(["train", str(recipe), "--out", str(folder)])
+    assert ended.value.code == 0
     return folder
 
 

@@ -37,7 +37,13 @@ def test_train_tells_what_it_does(pfsr_command, recipe):
     told = pfsr_command("train", recipe, "--federated.rounds", "2", "--name", "told")
     assert (told.status, told.err) == (0, "")
     assert "world: 40 people, 30 items" in told.out
-    for word in ("round     2", "HR@10", "personal gain", "runs/told/report.html", "pfsr recommend runs/told"):
+    for word in (
+        "round     2",
+        "HR@10",
+        "personal gain",
+        "runs/told/report.html",
+        "pfsr recommend runs/told",
+    ):
         assert word in told.out
 
 
@@ -94,7 +100,9 @@ def test_recommend_for_a_person_leaves_out_all_that_was_seen(pfsr_command, train
     assert "person 7 after" in told.out
     assert set(items) == {str(100 + item) for item in range(30)} & {str(i) for i in range(200)} - set(seen)
     assert "Film [" in told.out
-    assert set(ranked(pfsr_command("recommend", trained, "--person", "7", "-k", "99", "--seen").out)) > set(items)
+    assert set(ranked(pfsr_command("recommend", trained, "--person", "7", "-k", "99", "--seen").out)) > set(
+        items
+    )
 
 
 def test_recommend_excludes_events_older_than_the_window(pfsr_command, run_copy, world):

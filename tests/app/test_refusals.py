@@ -15,6 +15,11 @@ def refused(told, status, *words):
         assert word in told.err
 
 
+@pytest.fixture
+def places(world, recipe, trained):
+    return {"WORLD": str(world), "RECIPE": str(recipe), "RUN": str(trained)}
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "word"),
     [
@@ -67,12 +72,11 @@ def refused(told, status, *words):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_bad_input_is_one_line(arguments, status, word, pfsr_command, world, recipe, trained, tmp_path):
-    places = {"WORLD": str(world), "RECIPE": str(recipe), "RUN": str(trained)}
+def test_bad_input_is_one_line(arguments, status, word, pfsr_command, places):
     for name, place in places.items():
         arguments = [argument.replace(name, place) for argument in arguments]
     refused(pfsr_command(*arguments), status, word)
-    assert list(tmp_path.iterdir()) == []
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_a_folder_that_is_not_empty_is_kept(pfsr_command, recipe, run_copy):
@@ -100,7 +104,11 @@ def test_a_run_without_a_model_is_told(command, pfsr_command, run_copy):
 def test_a_damaged_bundle_is_told(pfsr_command, run_copy):
     bundle = run_copy / "best.safetensors"
     bundle.write_bytes(bundle.read_bytes()[:100])
-    for command in (["evaluate", run_copy], ["recommend", run_copy], ["recommend", bundle, "--history", "100"]):
+    for command in (
+        ["evaluate", run_copy],
+        ["recommend", run_copy],
+        ["recommend", bundle, "--history", "100"],
+    ):
         refused(pfsr_command(*command), 1, "best.safetensors", "damaged")
 
 

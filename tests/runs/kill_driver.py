@@ -27,7 +27,7 @@ from pfsr.runs.watcher import Quiet
 from pfsr.simulation.private_store import PrivateStore
 from pfsr.simulation.simulator import Simulator
 
-Patch = Callable[[], None]
+Patch = Callable[[], object]
 
 
 def die(*_: object, **__: object) -> Any:
@@ -101,8 +101,9 @@ def deaths() -> Iterator[tuple[str, Patch]]:
         yield f"adapt {act.__name__}", on_call(Simulator, "adapt", 1, act)
         yield f"last facts {act.__name__}", on_call(training, "write_json", 1, act)
     for seed in range(6):
-        yield f"instant {seed}", lambda seed=seed: signal.setitimer(
-            signal.ITIMER_REAL, random.Random(seed).uniform(0.005, 0.4)
+        yield (
+            f"instant {seed}",
+            lambda seed=seed: signal.setitimer(signal.ITIMER_REAL, random.Random(seed).uniform(0.005, 0.4)),
         )
 
 

@@ -21,7 +21,7 @@ def test_an_empty_folder_will_do(tmp_path):
 
 def test_a_folder_with_anything_in_it_needs_overwrite(tmp_path):
     (tmp_path / "facts.json").touch()
-    with pytest.raises(PfsrError, match="--resume.*--overwrite.*--out"):
+    with pytest.raises(PfsrError, match=r"--resume.*--overwrite.*--out"):
         new_run(tmp_path, overwrite=False)
     new_run(tmp_path, overwrite=True)
 

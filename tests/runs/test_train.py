@@ -113,7 +113,9 @@ def test_metrics_hold_one_line_a_round_and_a_look_when_due(finished):
 
 
 def test_the_best_bundle_is_the_best_look(finished):
-    looks = {m["round"]: m["validation"]["NDCG@10"] for m in read_metrics(finished.folder) if "validation" in m}
+    looks = {
+        m["round"]: m["validation"]["NDCG@10"] for m in read_metrics(finished.folder) if "validation" in m
+    }
     assert read_json(finished.folder.facts)["best_round"] == max(looks, key=lambda r: looks[r])
 
 
@@ -144,9 +146,7 @@ def test_unavailable_clients_are_counted(make_run):
 
 
 def test_patience_stops_a_run_that_does_not_improve(make_run):
-    run = make_run(
-        federated={"rounds": 50, "server_rate": 1e-30}, evaluation={"every": 1, "patience": 2}
-    )
+    run = make_run(federated={"rounds": 50, "server_rate": 1e-30}, evaluation={"every": 1, "patience": 2})
     train(run, Quiet())
     assert len(read_metrics(run.folder)) == 3
     assert read_json(run.folder.facts)["best_round"] == 1

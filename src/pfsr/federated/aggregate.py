@@ -71,12 +71,13 @@ def pseudo_gradient(total: PartialSum, local_rate: float) -> Weights:
     Raises:
         PfsrError: a client sent a number that is not finite; the round must not be applied.
     """
-    gradient = {name: delta / (-local_rate * total.weight) for name, delta in total.deltas.items()}
-    for name, value in gradient.items():
+    numbers = {"weight": total.weight, "loss": total.loss, "spread": total.spread_G, "within": total.within_T}
+    for name, value in (numbers | total.deltas).items():
         if not bool(value.isfinite().all()):
             raise PfsrError(
                 f"updates of {name} are not finite; lower federated.local_rate or federated.server_rate"
             )
+    gradient = {name: delta / (-local_rate * total.weight) for name, delta in total.deltas.items()}
     gradient[ITEMS][0] = 0
     return gradient
 

@@ -61,6 +61,8 @@ def adapt(
     broadcast: Broadcast, private: Private, batch: ClientBatch, config: Config, sites: Sites
 ) -> Private:
     """Learn privately under a finished model: what a person's device does once training has ended."""
+    if config.response.mode == "off":
+        return private
     view, pulled = receive(broadcast, batch), prior(broadcast, config, sites)
     for _ in range(config.response.adapt_steps):
         done = run_pass(view, sites.split(private.offsets_BS), batch, config, step=None)

@@ -1,5 +1,9 @@
 """What leaves a device: every field, its shape and its bytes, in one place.
 
+The size of a message does not depend on the history; its contents do. Whoever reads a single client's message
+in clear can tell which items are in the history (the rows and signs of the item table's movement), so messages
+need secure sums and noise before they may leave a real device. The simulator sends nothing anywhere.
+
 Shapes: B clients, M rows of a local item table, I items, d = d_model, G site groups.
 """
 
@@ -20,8 +24,7 @@ class Updates(NamedTuple):
         table_BMd: movement of the item table, at ``rows_BM``.
         bias_BM: movement of the item biases, at ``rows_BM``.
         rows_BM: item rows that a client touched (None: all, in order). A way to save memory inside one
-            process; it never leaves: on the wire tables are dense (:func:`wire`), so that neither the
-            size nor the places tell what is in a history.
+            process; it never leaves: on the wire tables are dense (:func:`wire`).
         weight_B: events trained on.
         loss_B: mean loss before the shared steps.
         spread_BG: one clipped number per site group, for tau^2 (Dynamic Magnitude Loss).
