@@ -228,6 +228,16 @@ def test_a_failing_write_leaves_the_old_bundle(tmp_path, stored, monkeypatch):
     assert [other.name for other in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+def test_whoever_reads_the_old_bundle_keeps_it(tmp_path, stored):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(stored)
+    with path.open("rb", buffering=0) as reader:
+        start = reader.read(10)
+        save_bundle(make(("x", "y")), path)
+        assert start + reader.read() == stored
+    assert open_bundle(path).catalog.ids == ("x", "y")
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PfsrError, match="cannot be written") as caught:

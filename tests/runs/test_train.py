@@ -163,11 +163,13 @@ def test_without_personal_response_nothing_is_private(make_run):
     assert not private[:, :-1].any()
 
 
-def test_adaptation_moves_everybody_and_leaves_the_model_alone(finished):
-    offsets = finished.store.read(np.arange(40)).offsets_BS
-    can_learn = finished.bench.split.train_ends >= 2
-    moved = offsets.abs().sum(1).numpy() > 0
-    assert (moved == can_learn).all()
+def test_adaptation_moves_everybody_and_leaves_the_model_alone(make_run, finished):
+    unadapted = make_run(response={"adapt_steps": 0})
+    train(unadapted, Quiet())
+    before, after = (run.store.read(np.arange(40)).offsets_BS for run in (unadapted, finished))
+    moved = (after - before).abs().sum(1).numpy() > 0
+    assert (moved == (finished.bench.split.train_ends >= 2)).all()
+    assert unadapted.folder.best.read_bytes() == finished.folder.best.read_bytes()
     adapted, _ = read_tensors(next(finished.folder.checkpoints.glob("*-adapted")) / "server.safetensors")
     best = open_bundle(finished.folder.best).weights
     assert all((adapted[f"weights/{name}"] == weight).all() for name, weight in best.items())

@@ -1,7 +1,7 @@
 """What leaves a device: every field, its shape and its bytes, in one place.
 
 The size of a message does not depend on the history; its contents do. Whoever reads a single client's message
-in clear can tell which items are in the history (the rows and signs of the item table's movement), so messages
+in clear can tell which items are in the history (from the item table's rows and signs), so messages
 need secure sums and noise before they may leave a real device. The simulator sends nothing anywhere.
 
 Shapes: B clients, M rows of a local item table, I items, d = d_model, G site groups.

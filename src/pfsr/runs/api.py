@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pfsr.config import resolve
 from pfsr.data.dataset import Dataset
-from pfsr.data.loading import load_config
+from pfsr.errors import PfsrError
 from pfsr.model.bundle import open_bundle
 from pfsr.model.recommender import Recommender
 from pfsr.runs.conclude import evaluate_run, report_run
@@ -64,7 +64,7 @@ class TrainedRun:
 
 
 def train(
-    data: Any = "synthetic",
+    data: Dataset | str | Path | None = None,
     settings: dict[str, Any] | None = None,
     *,
     out: str | Path = "runs/run",
@@ -73,7 +73,8 @@ def train(
     """Train a personalized federated sequential recommender; every person is a client.
 
     Args:
-        data: a :class:`~pfsr.data.dataset.Dataset` (see ``pfsr.load``), a file or a named source.
+        data: a :class:`~pfsr.data.dataset.Dataset` (see ``pfsr.load``), a file or a named source; by
+            default what ``settings`` name, or else the synthetic world.
         settings: the knobs of ``pfsr.config.Config``, section by section.
         out: the run folder to make.
         overwrite: replace the run folder if there is one.
@@ -81,14 +82,20 @@ def train(
     Raises:
         PfsrError: a setting or the data is wrong, or the run folder exists.
     """
-    given = resolve(settings or {})
+    config = resolve(settings or {}, {} if data is None else {"data": {"source": _source(data)}})
     dataset = data if isinstance(data, Dataset) else None
-    source = data.name if isinstance(data, Dataset) else str(data)
-    config = given.model_copy(update={"data": given.data.model_copy(update={"source": source})})
-    run = start_run(new_run(Path(out), overwrite), config, dataset or load_config(config.data))
+    run = start_run(new_run(Path(out), overwrite), config, dataset)
     with LiveBar(Console(stderr=True)) as bar:
         train_run(run, bar)
     return TrainedRun(run)
+
+
+def _source(data: Dataset | str | Path) -> str:
+    if isinstance(data, str | Path):
+        return str(data)
+    if not isinstance(data, Dataset):
+        raise PfsrError(f"data: a {type(data).__name__}; make it a data set first with pfsr.load")
+    return data.name
 
 
 def open_run(folder: str | Path, data: Dataset | None = None) -> TrainedRun:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from pfsr.errors import PfsrError
 from pfsr.evaluation.evaluate import Evaluation
 from pfsr.evaluation.intervals import metric_intervals, paired_gain
 from pfsr.evaluation.report import ReportContent, write_report
@@ -13,11 +14,12 @@ from pfsr.runs.folder import RunFolder, read_json
 from pfsr.runs.judging import judge, scorers
 from pfsr.runs.train import Run, read_metrics
 
+PARTS = ("validation", "test")
 COLUMNS = ("HR@10", "NDCG@10", "NLL")
 
 
 def evaluate_run(
-    run: Run, parts: Iterable[str] = ("validation", "test"), told: Callable[[str], None] = lambda _: None
+    run: Run, parts: Iterable[str] = PARTS, told: Callable[[str], None] = lambda _: None
 ) -> dict[str, list[Evaluation]]:
     """Judge the run's best model, global and personal, beside two rules; keep ranks per person in the folder.
 
@@ -27,11 +29,13 @@ def evaluate_run(
         told: is told what is being judged.
 
     Raises:
-        PfsrError: the run has no model yet.
+        PfsrError: the run has no model yet, or there is no such part.
     """
     model = open_bundle(run.folder.best)
     results: dict[str, list[Evaluation]] = {}
     for part in parts:
+        if part not in PARTS:
+            raise PfsrError(f"part {part!r} is unknown; use {' or '.join(map(repr, PARTS))}")
         results[part] = []
         for scorer in scorers(run.bench, model, run.store, run.config):
             told(f"{part}: {scorer.name}")
