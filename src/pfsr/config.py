@@ -65,7 +65,7 @@ class ModelConfig(Section):
     view: Literal["associative", "forward"] = "associative"
     """Flipped global view beside the forward state, or the forward state alone (ablation)."""
     dropout: Share = 0.2
-    """Share of input channels silenced while training."""
+    """Share of channels silenced while training, in the input and in what every block adds."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "ModelConfig":

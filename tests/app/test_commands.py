@@ -66,6 +66,13 @@ def test_the_command_line_overrides_the_recipe(pfsr_command, recipe, world, tmp_
     assert "time split" in told.out
 
 
+def test_settings_that_fit_only_the_recipe_are_taken(pfsr_command, recipe, tmp_path):
+    options = ["--model.d-model", "18", "--federated.rounds", "1"]
+    assert pfsr_command("train", recipe, *options).status == 0
+    config = json.loads((tmp_path / "runs" / "tiny" / "config.json").read_text())
+    assert (config["model"]["d_model"], config["model"]["heads"]) == (18, 2)
+
+
 def test_overwrite_replaces_a_run(pfsr_command, recipe, run_copy):
     told = pfsr_command("train", recipe, "--out", run_copy, "--overwrite", "--federated.rounds", "1")
     assert told.status == 0

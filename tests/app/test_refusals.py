@@ -30,7 +30,7 @@ def places(world, recipe, trained):
         (["train", "RECIPE", "--federated.rounds", "many"], 2, "federated.rounds"),
         (["train", "RECIPE", "--federated.rounds", "-1"], 2, "federated.rounds"),
         (["train", "RECIPE", "--federated.rounds"], 2, "--federated.rounds"),
-        (["train", "RECIPE", "--model.heads", "5"], 2, "heads (5) must divide"),
+        (["train", "RECIPE", "--model.heads", "5"], 1, "heads (5) must divide d_model x expand (16)"),
         (["train", "RECIPE", "--response.mode", "maybe"], 2, "response.mode"),
         (["train", "RECIPE", "--data", "none.csv"], 1, "none.csv"),
         (["train", "RECIPE", "--data.user-column", "who"], 1, "who"),

@@ -7,7 +7,9 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_quickstart_runs_as_printed(tmp_path, monkeypatch, capsys):
-    code = re.search(r"<!-- quickstart -->\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    code = re.search(
+        r"<!-- quickstart -->\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
+    )
     assert code is not None
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

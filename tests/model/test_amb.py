@@ -64,7 +64,7 @@ def one_block(block: Weights, x_Ld: np.ndarray, config: ModelConfig) -> np.ndarr
 def test_a_block_is_its_formulas(config, weights_of, length):
     block = block_of(weights_of(config))
     x_BLd = torch.randn(2, length, 16, generator=torch.Generator().manual_seed(length)).double()
-    actual = apply_block(block, x_BLd, torch.ones(2, length, 1).double(), config)
+    actual = x_BLd + apply_block(block, x_BLd, torch.ones(2, length, 1).double(), config)
     expected = np.stack([one_block(block, x_Ld, config) for x_Ld in x_BLd.numpy()])
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-9, atol=1e-9)
 
@@ -73,7 +73,7 @@ def test_wider_inner_width_and_one_head_are_the_formulas_too():
     config = ModelConfig(d_model=16, expand=2, heads=1, d_state=2, d_conv=1, blocks=1, horizon=1)
     block = {n: w.double() for n, w in init_block(config, torch.Generator().manual_seed(0)).items()}
     x_BLd = torch.randn(1, 12, 16, generator=torch.Generator().manual_seed(1)).double()
-    actual = apply_block(block, x_BLd, torch.ones(1, 12, 1).double(), config)
+    actual = x_BLd + apply_block(block, x_BLd, torch.ones(1, 12, 1).double(), config)
     expected = one_block(block, x_BLd[0].numpy(), config)
     np.testing.assert_allclose(actual[0].numpy(), expected, rtol=1e-9, atol=1e-9)
 
@@ -89,7 +89,7 @@ def test_a_decay_beyond_the_limit_is_held_at_the_limit(config, weights_of):
     block = block_of(weights_of(config))
     block |= {"step_bias": torch.full((2,), 8.0).double()}
     x_BLd = torch.randn(1, 20, 16, generator=torch.Generator().manual_seed(0)).double()
-    actual = apply_block(block, x_BLd, torch.ones(1, 20, 1).double(), config)
+    actual = x_BLd + apply_block(block, x_BLd, torch.ones(1, 20, 1).double(), config)
     expected = one_block(block, x_BLd[0].numpy(), config)
     np.testing.assert_allclose(actual[0].numpy(), expected, rtol=1e-9, atol=1e-9)
 

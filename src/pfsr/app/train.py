@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from pydantic import model_validator
 from rich.console import Console
 
-from pfsr.config import Config, merge, read_recipe, resolve
+from pfsr.config import Config, ModelConfig, merge, read_recipe, resolve
 from pfsr.errors import PfsrError
 from pfsr.runs.conclude import evaluate_run, report_run, results_table
 from pfsr.runs.folder import new_run, open_run
@@ -16,6 +17,21 @@ from pfsr.runs.watcher import LiveBar, Several, TensorBoard, Watcher
 from pfsr.simulation.memory import keep_freed_memory
 
 
+class GivenModel(ModelConfig):
+    """The model's settings as far as the command line names them; whole only together with the recipe's."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "GivenModel":
+        return self
+
+
+class Given(Config):
+    """The settings that the command line names, each checked alone; ``resolve`` checks the whole."""
+
+    # Sections are frozen, so a narrower type is safe.
+    model: GivenModel = GivenModel()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 def train(
     recipe: Path | None = None,
     *,
@@ -23,7 +39,7 @@ def train(
     out: Path | None = None,
     resume: Path | None = None,
     overwrite: bool = False,
-    settings: Annotated[Config, Parameter(name="*")] = Config(),  # noqa: B008 - frozen
+    settings: Annotated[Given, Parameter(name="*")] = Given(),  # noqa: B008 - frozen
 ) -> None:
     """Train a recommender federatedly on one machine: every person is a client, one round at a time.
 

@@ -4,6 +4,7 @@ Shapes: B clients, L events, d = d_model, M rows of the local item table, S offs
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,8 +44,8 @@ def run_pass(view: View, offsets: Weights, batch: ClientBatch, config: Config, s
     clients = torch.arange(len(batch.lengths))[:, None]
     x_BLd = (view.table_BMd[clients, view.items_BL] * math.sqrt(view.table_BMd.shape[-1])).requires_grad_()
     personal = respond(weights, leaf_offsets) if offsets else weights
-    kept_BLd = x_BLd * _dropout(batch, config, step) if config.model.dropout and step is not None else x_BLd
-    query_BLd = encode(personal, kept_BLd, batch.items_BL > 0, config.model)
+    masks = _dropout(batch, config, step) if config.model.dropout and step is not None else ()
+    query_BLd = encode(personal, x_BLd, batch.items_BL > 0, config.model, masks)
     return Pass(query_BLd, _loss(view, query_BLd.detach(), batch), x_BLd, weights, leaf_offsets)
 
 
@@ -120,14 +121,14 @@ def _mean_query_gradient(done: Pass, batch: ClientBatch) -> Tensor:
     return done.loss.query_BLd / _lengths(batch)[:, None, None]
 
 
-def _dropout(batch: ClientBatch, config: Config, step: int) -> Tensor:
-    """Return a mask [B, L, d], drawn client by client: it does not depend on who else is in the batch."""
-    keep = 1 - config.model.dropout
-    mask_BLd = torch.zeros(*batch.items_BL.shape, config.model.d_model)
+def _dropout(batch: ClientBatch, config: Config, step: int) -> Sequence[Tensor]:
+    """Return masks [B, L, d] for the input and every block; a client's do not depend on who else is there."""
+    keep, sites = 1 - config.model.dropout, config.model.blocks + 1
+    masks = torch.zeros(sites, *batch.items_BL.shape, config.model.d_model)
     for row, (seed, length) in enumerate(zip(batch.seeds, batch.lengths, strict=True)):
-        drawn = _uniform(derive(seed, "dropout", step), length * config.model.d_model)
-        mask_BLd[row, :length] = drawn.lt(keep).view(length, -1) / keep
-    return mask_BLd
+        drawn = _uniform(derive(seed, "dropout", step), sites * length * config.model.d_model)
+        masks[:, row, :length] = drawn.lt(keep).view(sites, length, -1) / keep
+    return masks.unbind()
 
 
 def _uniform(seed: int, count: int) -> Tensor:

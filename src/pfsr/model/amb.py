@@ -51,19 +51,19 @@ def init_block(config: ModelConfig, generator: torch.Generator) -> Weights:
 
 
 def apply_block(weights: Weights, x_BLd: Tensor, real_BL1: Tensor, config: ModelConfig) -> Tensor:
-    """Encode all positions of ``x_BLd`` at once; padding (``real_BL1`` = 0) leaves no trace."""
+    """Return what the block adds to each position of ``x_BLd``; padding (``real_BL1`` = 0) leaves no trace."""
     projected = rms_norm(x_BLd) * _row(weights["norm"]) @ weights["project"]
     u_BLD, rest = _split(projected, config)
     mixed_BLD = _convolve(u_BLD * real_BL1, weights)
     inputs = _scan_inputs(weights, mixed_BLD, rest, real_BL1)
     y_BLD, flipped_BLD = scan_chunked(inputs, config.horizon)
-    return x_BLd + _output(weights, y_BLD, flipped_BLD, inputs, mixed_BLD, rest)
+    return _output(weights, y_BLD, flipped_BLD, inputs, mixed_BLD, rest)
 
 
 def step_block(
     weights: Weights, state: BlockState, x_B1d: Tensor, config: ModelConfig
 ) -> tuple[BlockState, Tensor]:
-    """Encode one more event (x_B1d) at constant cost; equals the last position of :func:`apply_block`."""
+    """Return what the block adds to one more event (x_B1d), at constant cost; see :func:`apply_block`."""
     projected = rms_norm(x_B1d) * _row(weights["norm"]) @ weights["project"]
     u_B1D, rest = _split(projected, config)
     window_BKD = torch.cat([state.conv_BKD, u_B1D], 1)
@@ -72,7 +72,7 @@ def step_block(
     scan, y_BD, flipped_BD = scan_step(state.scan, inputs)
     flipped_B1D = None if flipped_BD is None else flipped_BD[:, None]
     out_B1d = _output(weights, y_BD[:, None], flipped_B1D, inputs, mixed_B1D, rest)
-    return BlockState(window_BKD[:, 1:], scan), x_B1d + out_B1d
+    return BlockState(window_BKD[:, 1:], scan), out_B1d
 
 
 def empty_block_state(batch: int, config: ModelConfig, like: Tensor) -> BlockState:

@@ -4,6 +4,7 @@ Shapes: B clients, L events, d = d_model, I items. Row 0 of the item table is pa
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -41,7 +42,13 @@ def embed(table: Tensor, items_BL: Tensor) -> Tensor:
     return table[items_BL] * math.sqrt(table.shape[-1])
 
 
-def encode(weights: Weights, x_BLd: Tensor, real_BL: Tensor, config: ModelConfig) -> Tensor:
+def encode(
+    weights: Weights,
+    x_BLd: Tensor,
+    real_BL: Tensor,
+    config: ModelConfig,
+    keep: Sequence[Tensor] = (),
+) -> Tensor:
     """Return the query after each event, [B, L, d]; a query's inner product with an item is its score.
 
     Args:
@@ -49,11 +56,12 @@ def encode(weights: Weights, x_BLd: Tensor, real_BL: Tensor, config: ModelConfig
         x_BLd: embedded events (see :func:`embed`).
         real_BL: true where there is an event, false at padding (on either side).
         config: the model's shape.
+        keep: dropout masks [B, L, d] while training: one for the input, then one per block.
     """
     real_BL1 = real_BL[..., None].to(x_BLd.dtype)
-    x_BLd = x_BLd * real_BL1
+    x_BLd = _kept(x_BLd * real_BL1, keep, 0)
     for index in range(config.blocks):
-        x_BLd = apply_block(_block(weights, index), x_BLd, real_BL1, config)
+        x_BLd = x_BLd + _kept(apply_block(_block(weights, index), x_BLd, real_BL1, config), keep, index + 1)
     return _query(weights, x_BLd)
 
 
@@ -63,8 +71,9 @@ def encode_step(
     """Take in one more event; return the new states and the query [B, 1, d]."""
     new_states = []
     for index, before in enumerate(states):
-        after, x_B1d = step_block(_block(weights, index), before, x_B1d, config)
+        after, added_B1d = step_block(_block(weights, index), before, x_B1d, config)
         new_states.append(after)
+        x_B1d = x_B1d + added_B1d
     return new_states, _query(weights, x_B1d)
 
 
@@ -78,6 +87,10 @@ def scores(weights: Weights, query_Bd: Tensor) -> Tensor:
     result = query_Bd @ weights[ITEMS].T + weights[ITEM_BIAS]
     result[:, 0] = -torch.inf
     return result
+
+
+def _kept(x_BLd: Tensor, keep: Sequence[Tensor], site: int) -> Tensor:
+    return x_BLd * keep[site] if keep else x_BLd
 
 
 def _query(weights: Weights, x_BLd: Tensor) -> Tensor:
