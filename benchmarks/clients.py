@@ -20,17 +20,17 @@ MEAN_LENGTH = 165.0
 
 
 class Clients(NamedTuple):
-    """A cohort inside its data set.
+    """People who train, inside their data set.
 
     Attributes:
         dataset: everybody.
         train_ends: int64 [people], how much of each history is for training.
-        cohort: int64 rows of the people who take part.
+        rows: int64, the people who train.
     """
 
     dataset: Dataset
     train_ends: np.ndarray
-    cohort: np.ndarray
+    rows: np.ndarray
 
     @property
     def items(self) -> int:
@@ -38,14 +38,20 @@ class Clients(NamedTuple):
         return len(self.dataset.catalog)
 
 
-def synthetic_clients(size: int, items: int, mean_length: float = MEAN_LENGTH) -> Clients:
-    """Return a cohort of ``size`` from a synthetic population twice as large."""
-    return _clients(large_population(2 * size, items, mean_length), size)
+def synthetic_clients(size: int, items: int) -> Clients:
+    """Return ``size`` people of a synthetic population with histories as long as MovieLens-1M's."""
+    return _some(everybody(large_population(2 * size, items, MEAN_LENGTH)), size)
 
 
 def clients_of_file(path: Path, size: int) -> Clients:
-    """Return a cohort of ``size`` from a data file, 5-core filtered."""
-    return _clients(load(path), size)
+    """Return ``size`` people of a data file, 5-core filtered."""
+    return _some(everybody(load(path)), size)
+
+
+def everybody(dataset: Dataset) -> Clients:
+    """Return all who have enough events to train, the last two events of each held out."""
+    train_ends = leave_one_out(dataset.sequences).train_ends
+    return Clients(dataset, train_ends, eligible(train_ends, 2))
 
 
 def simulator_of(
@@ -64,6 +70,5 @@ def broadcast_of(config: Config, items: int, version: int) -> Broadcast:
     return make_broadcast(first_state(config, items)._replace(round=version), config)
 
 
-def _clients(dataset: Dataset, size: int) -> Clients:
-    train_ends = leave_one_out(dataset.sequences).train_ends
-    return Clients(dataset, train_ends, sample_cohort(eligible(train_ends, 2), size, seed=0, round_number=0))
+def _some(clients: Clients, size: int) -> Clients:
+    return clients._replace(rows=sample_cohort(clients.rows, size, seed=0, round_number=0))

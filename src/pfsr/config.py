@@ -66,6 +66,8 @@ class ModelConfig(Section):
     """Flipped global view beside the forward state, or the forward state alone (ablation)."""
     dropout: Share = 0.2
     """Share of channels silenced while training, in the input and in what every block adds."""
+    event_dropout: Share = 0.2
+    """Share of events hidden from the encoder while training; they stay targets."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "ModelConfig":

@@ -26,6 +26,7 @@ BASE: dict[str, Any] = {
         "blocks": 2,
         "horizon": 3,
         "dropout": 0.0,
+        "event_dropout": 0.0,
     },
     "federated": {"window": 16, "cohort": 4, "warmup": 0, "rounds": 50},
     "objective": {"negatives": 5},

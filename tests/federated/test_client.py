@@ -10,15 +10,18 @@ from pfsr.model.response import response_strength
 
 SWITCHES = {
     "plain": {},
-    "dropout": {"model": {"dropout": 0.3}},
-    "dropout, three steps": {"model": {"dropout": 0.3}, "federated": {"local_steps": 3}},
+    "dropout": {"model": {"dropout": 0.3, "event_dropout": 0.2}},
+    "dropout, three steps": {
+        "model": {"dropout": 0.3, "event_dropout": 0.2},
+        "federated": {"local_steps": 3},
+    },
     "sampled": {"objective": {"loss": "sampled"}},
     "sampled, dropout, three steps": {
         "objective": {"loss": "sampled"},
-        "model": {"dropout": 0.3},
+        "model": {"dropout": 0.3, "event_dropout": 0.2},
         "federated": {"local_steps": 3},
     },
-    "forward": {"model": {"view": "forward", "dropout": 0.3}},
+    "forward": {"model": {"view": "forward", "dropout": 0.3, "event_dropout": 0.2}},
     "forward, sampled, three steps": {
         "model": {"view": "forward"},
         "objective": {"loss": "sampled"},

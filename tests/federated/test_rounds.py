@@ -98,10 +98,14 @@ def test_an_update_that_is_not_finite_is_refused_and_the_state_is_still_good(wor
     assert all(torch.equal(a, b) for a, b in zip(tensors(state), before, strict=True))
 
 
-def test_a_round_that_nobody_answers_is_refused(world):
+def test_a_round_that_nobody_answers_changes_nothing_but_its_number(world):
     config = world.config(federated={"cohort": 1, "unavailable": 0.999999})
-    with pytest.raises(PfsrError, match=r"round 1: no client answered; lower federated\.unavailable"):
-        run_round(first_state(config, world.catalogue), EVERYBODY, world.trainer(config), config)
+    state = first_state(config, world.catalogue)
+    after, report = run_round(state, EVERYBODY, world.trainer(config), config)
+    assert after.round == 1
+    assert all(torch.equal(a, b) for a, b in zip(tensors(state), tensors(after), strict=True))
+    assert (report.loss, report.clients, report.silent, report.bytes_up) == (None, 0, 1, 0)
+    assert report.bytes_down > 0
 
 
 def test_a_round_leaves_the_state_before_it_alone(world):

@@ -25,7 +25,7 @@ def result(folder: RunFolder) -> dict[str, Any]:
         "server": (newest / "server.safetensors").read_bytes(),
         "best": folder.best.read_bytes(),
         "private": folder.private.read_bytes(),
-        "facts": {key: facts[key] for key in ("split_hash", "best_round")},
+        "facts": {key: facts[key] for key in ("split_hash", "model_of_round")},
         "metrics": [
             {key: value for key, value in line.items() if key != "seconds"} for line in read_metrics(folder)
         ],

@@ -116,7 +116,7 @@ def test_the_best_bundle_is_the_best_look(finished):
     looks = {
         m["round"]: m["validation"]["NDCG@10"] for m in read_metrics(finished.folder) if "validation" in m
     }
-    assert read_json(finished.folder.facts)["best_round"] == max(looks, key=lambda r: looks[r])
+    assert read_json(finished.folder.facts)["model_of_round"] == max(looks, key=lambda r: looks[r])
 
 
 def test_facts_say_what_the_run_was_made_of(finished):
@@ -149,7 +149,7 @@ def test_patience_stops_a_run_that_does_not_improve(make_run):
     run = make_run(federated={"rounds": 50, "server_rate": 1e-30}, evaluation={"every": 1, "patience": 2})
     train(run, Quiet())
     assert len(read_metrics(run.folder)) == 3
-    assert read_json(run.folder.facts)["best_round"] == 1
+    assert read_json(run.folder.facts)["model_of_round"] == 1
     watcher = StopAfter(99)
     train(reopen_run(open_run(run.folder.root)), watcher)
     assert watcher.seen == []

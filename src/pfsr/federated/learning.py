@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pfsr.config import Config
+from pfsr.config import Config, ModelConfig
 from pfsr.federated.batch import ClientBatch
 from pfsr.federated.seeds import derive
 from pfsr.federated.view import View
@@ -44,7 +44,7 @@ def run_pass(view: View, offsets: Weights, batch: ClientBatch, config: Config, s
     clients = torch.arange(len(batch.lengths))[:, None]
     x_BLd = (view.table_BMd[clients, view.items_BL] * math.sqrt(view.table_BMd.shape[-1])).requires_grad_()
     personal = respond(weights, leaf_offsets) if offsets else weights
-    masks = _dropout(batch, config, step) if config.model.dropout and step is not None else ()
+    masks = () if step is None else _dropout(batch, config.model, step)
     query_BLd = encode(personal, x_BLd, batch.items_BL > 0, config.model, masks)
     return Pass(query_BLd, _loss(view, query_BLd.detach(), batch), x_BLd, weights, leaf_offsets)
 
@@ -121,13 +121,17 @@ def _mean_query_gradient(done: Pass, batch: ClientBatch) -> Tensor:
     return done.loss.query_BLd / _lengths(batch)[:, None, None]
 
 
-def _dropout(batch: ClientBatch, config: Config, step: int) -> Sequence[Tensor]:
+def _dropout(batch: ClientBatch, config: ModelConfig, step: int) -> Sequence[Tensor]:
     """Return masks [B, L, d] for the input and every block; a client's do not depend on who else is there."""
-    keep, sites = 1 - config.model.dropout, config.model.blocks + 1
-    masks = torch.zeros(sites, *batch.items_BL.shape, config.model.d_model)
+    if not config.dropout and not config.event_dropout:
+        return ()
+    keep, keep_event, sites = 1 - config.dropout, 1 - config.event_dropout, config.blocks + 1
+    masks = torch.zeros(sites, *batch.items_BL.shape, config.d_model)
     for row, (seed, length) in enumerate(zip(batch.seeds, batch.lengths, strict=True)):
-        drawn = _uniform(derive(seed, "dropout", step), sites * length * config.model.d_model)
-        masks[:, row, :length] = drawn.lt(keep).view(sites, length, -1) / keep
+        channels = _uniform(derive(seed, "dropout", step), sites * length * config.d_model)
+        masks[:, row, :length] = channels.lt(keep).view(sites, length, -1) / keep
+        events = _uniform(derive(seed, "event dropout", step), length)
+        masks[0, row, :length] *= events.lt(keep_event)[:, None] / keep_event
     return masks.unbind()
 
 

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from pfsr.config import Config
-from pfsr.errors import PfsrError
 from pfsr.federated.aggregate import PartialSum, pseudo_gradient
 from pfsr.federated.cohort import sample_cohort, who_answers
 from pfsr.federated.seeds import derive
@@ -55,10 +54,10 @@ class ServerState(NamedTuple):
 
 
 class RoundReport(NamedTuple):
-    """What a round did: its number (from 1), mean loss per event, clients and bytes."""
+    """What a round did: its number (from 1), mean loss per event (None: nobody answered), bytes of all."""
 
     round: int
-    loss: float
+    loss: float | None
     clients: int
     silent: int
     events: int
@@ -80,13 +79,13 @@ def run_round(
     """Run one round over ``clients`` (rows of people who may take part).
 
     Raises:
-        PfsrError: nobody answered, or an update is not finite; ``state`` is still good.
+        PfsrError: an update is not finite; ``state`` is still good.
     """
     federated = config.federated
     cohort = sample_cohort(clients, federated.cohort, config.seed, state.round)
     answering = who_answers(cohort, federated.unavailable, config.seed, state.round)
     if not len(answering):
-        raise PfsrError(f"round {state.round + 1}: no client answered; lower federated.unavailable")
+        return state._replace(round=state.round + 1), _nobody(state, cohort)
     total = train(make_broadcast(state, config), answering)
     gradient = pseudo_gradient(total, federated.local_rate)
     weights, moments = server_step(state.weights, state.moments, gradient, federated, state.round)
@@ -122,15 +121,23 @@ def _follow(state: ServerState, total: PartialSum, config: Config) -> tuple[Tens
     return next_spread(state.spread_G, total.spread_G / total.clients), limits
 
 
+def _nobody(state: ServerState, cohort: np.ndarray) -> RoundReport:
+    return RoundReport(state.round + 1, None, 0, len(cohort), 0, 0, len(cohort) * _broadcast_bytes(state))
+
+
 def _report(state: ServerState, cohort: np.ndarray, total: PartialSum) -> RoundReport:
-    groups = len(state.spread_G)
-    down = 4 * (sum(w.numel() for w in state.weights.values()) + groups + len(state.limits_T)) + 16
     return RoundReport(
         state.round + 1,
         float(total.loss / total.weight),
         total.clients,
         len(cohort) - total.clients,
         int(total.weight),
-        total.clients * wire_bytes(state.weights, groups),
-        len(cohort) * down,
+        total.clients * wire_bytes(state.weights, len(state.spread_G)),
+        len(cohort) * _broadcast_bytes(state),
     )
+
+
+def _broadcast_bytes(state: ServerState) -> int:
+    """Weights, tau^2 and limits as float32, version and seed of the negatives as 64-bit integers."""
+    numbers = sum(weight.numel() for weight in state.weights.values())
+    return 4 * (numbers + len(state.spread_G) + len(state.limits_T)) + 16

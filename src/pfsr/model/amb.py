@@ -51,7 +51,7 @@ def init_block(config: ModelConfig, generator: torch.Generator) -> Weights:
 
 
 def apply_block(weights: Weights, x_BLd: Tensor, real_BL1: Tensor, config: ModelConfig) -> Tensor:
-    """Return what the block adds to each position of ``x_BLd``; padding (``real_BL1`` = 0) leaves no trace."""
+    """Return what the block adds at each position of ``x_BLd``; padding (``real_BL1`` 0) leaves no trace."""
     projected = rms_norm(x_BLd) * _row(weights["norm"]) @ weights["project"]
     u_BLD, rest = _split(projected, config)
     mixed_BLD = _convolve(u_BLD * real_BL1, weights)

@@ -46,7 +46,7 @@ def start_run(folder: RunFolder, config: Config, dataset: Dataset | None = None)
     facts = gather_facts(bench, config)
     clear_run(folder)
     write_json(folder.facts, facts)
-    write_json(folder.config, config.model_dump())
+    write_json(folder.config, _findable(config).model_dump())
     return _assemble(folder, config, bench)
 
 
@@ -106,6 +106,13 @@ def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
     return list(_whole_lines(folder.metrics))
 
 
+def _findable(config: Config) -> Config:
+    """Name files by their whole path, so that the run opens from any working directory."""
+    named = {"source": config.data.source, "titles": config.data.titles}
+    whole = {key: str(Path(name).resolve()) for key, name in named.items() if name and Path(name).is_file()}
+    return config.model_copy(update={"data": config.data.model_copy(update=whole)})
+
+
 def _bench(config: Config, dataset: Dataset) -> Bench:
     bench = Bench(dataset, split(dataset.sequences, config.data.split))
     if not len(eligible(bench.split.train_ends, config.federated.min_events)):
@@ -154,7 +161,7 @@ def _look(run: Run, state: ServerState, progress: Progress) -> tuple[dict[str, A
     names = {"global": "validation", "personal": "validation_personal"}
     seen = (judge(run.bench, scorer, targets) for scorer in models(model, run.store, run.config))
     look = {names[one.name]: one.metrics() for one in seen}
-    score = look["validation"]["NDCG@10"]
+    score = look.get("validation_personal", look["validation"])["NDCG@10"]
     if score <= progress.best_score and progress.best_round:
         return look, progress._replace(stale_looks=progress.stale_looks + 1)
     save_bundle(model, run.folder.best)
@@ -162,16 +169,22 @@ def _look(run: Run, state: ServerState, progress: Progress) -> tuple[dict[str, A
 
 
 def _adapt(run: Run, state: ServerState, progress: Progress) -> None:
-    """Let everybody who has events adapt to the best model, as their devices would."""
-    best = state._replace(weights=open_bundle(run.folder.best).weights)
-    if run.config.response.mode != "off":
-        people = eligible(run.bench.split.train_ends, 2)
-        run.simulator.adapt(make_broadcast(best, run.config), people)
+    """Settle on the final model, and let everybody who has events adapt to it, as their devices would.
+
+    Private offsets have grown together with the newest weights, so with them the newest model is final;
+    without them the best one is.
+    """
+    if run.config.response.mode == "off":
+        state = state._replace(weights=open_bundle(run.folder.best).weights)
+    else:
+        save_bundle(Recommender(run.config.model, run.bench.dataset.catalog, state.weights), run.folder.best)
+        progress = progress._replace(best_round=state.round)
+        run.simulator.adapt(make_broadcast(state, run.config), eligible(run.bench.split.train_ends, 2))
     # The facts first: a run whose checkpoint says that it is complete has them.
     facts = read_json(run.folder.facts)
-    facts |= {"best_round": progress.best_round, "wall_seconds": round(progress.seconds, 1)}
+    facts |= {"model_of_round": progress.best_round, "wall_seconds": round(progress.seconds, 1)}
     write_json(run.folder.facts, facts | {"peak_memory_bytes": peak_memory_bytes()})
-    save_checkpoint(run.folder.checkpoints, best, run.store, progress._replace(adapted=True))
+    save_checkpoint(run.folder.checkpoints, state, run.store, progress._replace(adapted=True))
 
 
 def _log(folder: RunFolder, report: RoundReport, seconds: float, look: dict[str, Any]) -> None:

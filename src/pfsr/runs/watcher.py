@@ -107,11 +107,11 @@ class LiveBar:
     def round(self, report: RoundReport, seconds: float, look: dict[str, Any]) -> None:
         """Move on; print the look, if there is one."""
         self.bar.update(
-            self._task, completed=report.round, loss=f"{report.loss:.3f}", pace=f"{1 / seconds:.1f}/s"
+            self._task, completed=report.round, loss=_loss(report, 3), pace=f"{1 / seconds:.1f}/s"
         )
         if look:
             self.console.print(
-                f"round {report.round:>5}  loss {report.loss:.4f}  {_told(look)}",
+                f"round {report.round:>5}  loss {_loss(report, 4)}  {_told(look)}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -151,7 +151,8 @@ class TensorBoard:
 
     def round(self, report: RoundReport, seconds: float, look: dict[str, Any]) -> None:
         """Add one point to every curve."""
-        self._writer.add_scalar("train/loss", report.loss, report.round)
+        if report.loss is not None:
+            self._writer.add_scalar("train/loss", report.loss, report.round)
         self._writer.add_scalar("train/seconds", seconds, report.round)
         for part, metrics in look.items():
             for name, value in metrics.items():
@@ -161,6 +162,10 @@ class TensorBoard:
     def wants_to_stop(self) -> bool:
         """Never."""
         return False
+
+
+def _loss(report: RoundReport, digits: int) -> str:
+    return "-" if report.loss is None else f"{report.loss:.{digits}f}"
 
 
 def _told(look: dict[str, Any]) -> str:
