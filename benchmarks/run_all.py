@@ -1,4 +1,4 @@
-"""Every benchmark in turn, each in a process of its own, with its defaults (about six minutes on 2 cores).
+"""Every benchmark in turn, each in a process of its own, with its defaults (about three minutes on 2 cores).
 
 Ratios are what to read; each script says with --help what they mean.
 """

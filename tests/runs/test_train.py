@@ -11,6 +11,8 @@ from pfsr.errors import PfsrError
 from pfsr.federated.rounds import RoundReport
 from pfsr.model.bundle import open_bundle, read_tensors
 from pfsr.runs.folder import RunFolder, open_run, read_json
+from pfsr.runs.judging import judge
+from pfsr.runs.scoring import ModelScorer
 from pfsr.runs.train import Interrupted, Run, read_metrics, reopen_run, start_run, train
 from pfsr.runs.watcher import Quiet
 from pfsr.simulation.simulator import Simulator
@@ -112,11 +114,21 @@ def test_metrics_hold_one_line_a_round_and_a_look_when_due(finished):
     assert 0 <= look["NDCG@10"] <= look["HR@10"] <= 1
 
 
-def test_the_best_bundle_is_the_best_look(finished):
-    looks = {
-        m["round"]: m["validation"]["NDCG@10"] for m in read_metrics(finished.folder) if "validation" in m
-    }
-    assert read_json(finished.folder.facts)["model_of_round"] == max(looks, key=lambda r: looks[r])
+def test_with_private_offsets_the_newest_model_is_final(finished):
+    assert read_json(finished.folder.facts)["model_of_round"] == finished.config.federated.rounds
+
+
+def test_without_private_offsets_the_model_of_the_best_look_is_final(make_run):
+    run = make_run(response={"mode": "off"})
+    train(run, Quiet())
+    looks = {m["round"]: m["validation"]["NDCG@10"] for m in read_metrics(run.folder) if "validation" in m}
+    best = max(looks, key=lambda r: looks[r])
+    assert read_json(run.folder.facts)["model_of_round"] == best
+    model = ModelScorer("global", open_bundle(run.folder.best), run.config.evaluation.window)
+    seen = judge(run.bench, model, run.bench.split.validation).metrics()["NDCG@10"]
+    assert seen == pytest.approx(looks[best])
+        looks[best]
+    )
 
 
 def test_facts_say_what_the_run_was_made_of(finished):
@@ -149,7 +161,7 @@ def test_patience_stops_a_run_that_does_not_improve(make_run):
     run = make_run(federated={"rounds": 50, "server_rate": 1e-30}, evaluation={"every": 1, "patience": 2})
     train(run, Quiet())
     assert len(read_metrics(run.folder)) == 3
-    assert read_json(run.folder.facts)["model_of_round"] == 1
+    assert read_json(run.folder.facts)["model_of_round"] == 3
     watcher = StopAfter(99)
     train(reopen_run(open_run(run.folder.root)), watcher)
     assert watcher.seen == []
