@@ -127,8 +127,6 @@ def test_without_private_offsets_the_model_of_the_best_look_is_final(make_run):
     model = ModelScorer("global", open_bundle(run.folder.best), run.config.evaluation.window)
     seen = judge(run.bench, model, run.bench.split.validation).metrics()["NDCG@10"]
     assert seen == pytest.approx(looks[best])
-        looks[best]
-    )
 
 
 def test_facts_say_what_the_run_was_made_of(finished):

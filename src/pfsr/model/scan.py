@@ -148,7 +148,7 @@ def scan_chunked(inputs: ScanInputs, horizon: int, chunk: int = CHUNK) -> tuple[
         y_BLD read from h, and y_BLD read from s (None when ``inputs.cg_BLN`` is None).
     """
     length = inputs.x_BLD.shape[1]
-    chunk = max(min(chunk, length), horizon)
+    chunk = max(_even(length, chunk), horizon)
     a, x, b, cf = (_chunks(p, chunk) for p in inputs[:4])
     s_BCQH = a.cumsum(2)
     grow_BCQD = _spread(s_BCQH.exp(), x)
@@ -162,6 +162,11 @@ def scan_chunked(inputs: ScanInputs, horizon: int, chunk: int = CHUNK) -> tuple[
     near = grow_BCQD * _near(cg, b, key_BCQD, grow_BCQD[:, :, -1:], horizon)
     far = _far(inputs, cg, horizon, chunk)
     return y_h, (near + far).flatten(1, 2)[:, :length]
+
+
+def _even(length: int, chunk: int) -> int:
+    """Return the chunk, ``chunk`` at most, that cuts ``length`` into as many pieces with least padding."""
+    return -(-length // -(-length // chunk))
 
 
 def _carry(gain_BCND: Tensor, decay_BC1D: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Looks at a model on the held-out events: quick ones while it trains, a full one when it is done."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from pfsr.federated.seeds import derive
 from pfsr.model.recommender import Recommender
 from pfsr.runs.scoring import ModelScorer
 from pfsr.simulation.private_store import PrivateStore
-from pfsr.simulation.simulator import available_cores, one_thread_each
+from pfsr.simulation.simulator import available_cores, core_pool
 
 BATCH = 64
 """People scored at once."""
@@ -39,7 +38,7 @@ def judge(bench: Bench, scorer: Scorer, targets: Targets, mask_seen: bool = True
     def work(piece: Targets) -> Evaluation:
         return evaluate(scorer, sequences, piece, ends, items=items, mask_seen=mask_seen, batch=BATCH)
 
-    with one_thread_each(), ThreadPoolExecutor(len(pieces)) as pool:
+    with core_pool(len(pieces)) as pool:
         return _joined(list(pool.map(work, pieces)))
 
 

@@ -7,6 +7,7 @@ checkpoint says: a run killed at any instant resumes from the file plus that che
 Row layout of one person, float32: offsets [S], Fisher information [S], number of participations.
 """
 
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ class PrivateStore:
     def __init__(self, path: Path, people: int, offsets: int) -> None:
         self.offsets = offsets
         shape = (people, 2 * offsets + 1)
-        self._file = _open(path, shape)
+        self._map = _open(path, shape)
+        self._file = np.frombuffer(self._map, dtype=np.float32).reshape(shape)
         self._slot = np.full(people, -1, dtype=np.int32)
         self._rows = np.zeros((0, shape[1]), dtype=np.float32)
         self._used = 0
@@ -53,7 +55,7 @@ class PrivateStore:
     def fold(self, people: np.ndarray, rows: np.ndarray) -> None:
         """Write ``rows`` into the file and forget what was changed in memory; safe to repeat."""
         self._file[people] = rows
-        self._file.flush()
+        self._map.flush()
         self._slot[:] = -1
         self._used = 0
 
@@ -65,10 +67,16 @@ class PrivateStore:
             self._rows = grown
 
 
-def _open(path: Path, shape: tuple[int, int]) -> np.memmap:
+def _open(path: Path, shape: tuple[int, int]) -> mmap.mmap:
     size = shape[0] * shape[1] * 4
     if path.exists() and path.stat().st_size != size:
         raise PfsrError(
             f"{path}: private parameters of another population or model; start the run in a new folder"
         )
-    return np.memmap(path, dtype=np.float32, mode="r+" if path.exists() else "w+", shape=shape)
+    with path.open("r+b" if path.exists() else "w+b") as file:
+        file.truncate(size)  # a file that grows this way is sparse: untouched people take no disk
+        mapping = mmap.mmap(file.fileno(), size)
+    if hasattr(mmap, "MADV_RANDOM"):
+        # A cohort is scattered over the file: reading ahead would fetch hundreds of times what is needed.
+        mapping.madvise(mmap.MADV_RANDOM)
+    return mapping

@@ -85,7 +85,7 @@ class Simulator:
     ) -> list[tuple[Part, Private, np.ndarray]]:
         groups = self._groups(people)
         before = [self.population.private.read(group) for group in groups]
-        with one_thread_each(), ThreadPoolExecutor(self.threads) as pool:
+        with core_pool(self.threads) as pool:
             done = list(pool.map(lambda group, private: work(broadcast, group, private), groups, before))
         return [(part, private, group) for (part, private), group in zip(done, groups, strict=True)]
 
@@ -115,6 +115,14 @@ class Simulator:
 def available_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def core_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool of ``threads`` threads in which every tensor operation keeps to its own thread."""
+    one = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with one_thread_each(), ThreadPoolExecutor(threads, **one) as pool:
+        yield pool
 
 
 @contextmanager
