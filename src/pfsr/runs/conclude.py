@@ -49,10 +49,8 @@ def report_run(folder: RunFolder, results: dict[str, list[Evaluation]]) -> Path:
     """Write the run's ``report.html`` and return where it lies."""
     config, facts = read_json(folder.config), read_json(folder.facts)
     command = f"pfsr train {folder.config} --out again"
-    label = "synthetic data, a demonstration" if facts["synthetic"] else facts["data"]
-    content = ReportContent(
-        f"{config['name']}: {label}", config, facts, read_metrics(folder), results, command
-    )
+    title = f"{config['name']} (synthetic data: proves the plumbing)" if facts["synthetic"] else config["name"]
+    content = ReportContent(title, config, facts, read_metrics(folder), results, command)
     write_report(folder.report, content)
     return folder.report
 
