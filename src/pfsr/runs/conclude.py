@@ -49,7 +49,7 @@ def report_run(folder: RunFolder, results: dict[str, list[Evaluation]]) -> Path:
     """Write the run's ``report.html`` and return where it lies."""
     config, facts = read_json(folder.config), read_json(folder.facts)
     command = f"pfsr train {folder.config} --out again"
-    title = f"{config['name']} (synthetic data: proves the plumbing)" if facts["synthetic"] else config["name"]
+    title = config["name"] + (" (synthetic data: proves the plumbing)" if facts["synthetic"] else "")
     content = ReportContent(title, config, facts, read_metrics(folder), results, command)
     write_report(folder.report, content)
     return folder.report
