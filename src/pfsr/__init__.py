@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pfsr.errors import PfsrError
     from pfsr.model.bundle import open_bundle, save_bundle
     from pfsr.model.recommender import Recommender
-    from pfsr.runs.api import TrainedRun, open_run, train
+    from pfsr.runs.api import TrainedRun, open_run, resume, train
 
 __all__ = [
     "Catalog",
@@ -29,6 +29,7 @@ __all__ = [
     "load",
     "open_bundle",
     "open_run",
+    "resume",
     "save_bundle",
     "train",
 ]
@@ -43,6 +44,7 @@ _PLACES = {
     "load": "data",
     "open_bundle": "model.bundle",
     "open_run": "runs.api",
+    "resume": "runs.api",
     "save_bundle": "model.bundle",
     "train": "runs.api",
 }

@@ -83,7 +83,7 @@ class ResponseConfig(Section):
 
     mode: Literal["soft", "hard", "off"] = "soft"
     """soft: sites respond as strongly as the person's data supports; hard: all or nothing; off: none."""
-    rate: Rate = 0.1
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Step size of the private offsets, as a share of a full damped natural-gradient step."""
     fisher_every: Positive = 4
     """Rounds between two looks at the Fisher information of the people who take part."""
@@ -97,7 +97,8 @@ class ObjectiveConfig(Section):
     """Next-item loss and Dynamic Magnitude Loss."""
 
     loss: Literal["auto", "full", "sampled"] = "auto"
-    """Cross-entropy over the whole catalogue, or over sampled negatives; auto: by catalogue size."""
+    """Cross-entropy over the whole catalogue, or over sampled negatives; auto: by catalogue size.
+    A catalogue of no more items than negatives always gets the full one."""
     full_limit: Positive = 5000
     """auto: catalogues up to this size get the full cross-entropy."""
     negatives: Positive = 512
@@ -120,7 +121,7 @@ class FederatedConfig(Section):
     unavailable: Share = 0.0
     """Share of a cohort that never answers."""
     window: Positive = 100
-    """Most recent events a client trains on."""
+    """Events a client trains on each time: half of the time its most recent ones, else any stretch."""
     min_events: Positive = 2
     """People with fewer training events do not train."""
     local_steps: Positive = 1
@@ -128,7 +129,7 @@ class FederatedConfig(Section):
     local_rate: Rate = 0.1
     """Learning rate of those steps."""
     server: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedadam"
-    """Server optimizer."""
+    """Server optimizer (textbook FedAvg: fedavg, server_rate = local_rate, warmup 0, final_rate 1)."""
     server_rate: Rate = 3e-3
     """Server learning rate."""
     beta1: Share = 0.9
@@ -153,7 +154,8 @@ class EvaluationConfig(Section):
     people: Positive = 5000
     """People whose validation event is looked at while training; the final evaluation takes everybody."""
     patience: Count = 0
-    """Stop after this many looks without a better validation NDCG@10 (0: never)."""
+    """Stop after this many looks without a better validation NDCG@10 (0: never). With private offsets the
+    newest model is final, so a run that stops this way is a little past its best."""
 
 
 class Config(Section):

@@ -9,7 +9,8 @@ from rich.table import Table
 from pfsr.evaluation.evaluate import Evaluation
 from pfsr.runs.conclude import evaluate_run, report_run, results_table
 from pfsr.runs.folder import open_run
-from pfsr.runs.train import reopen_run
+from pfsr.runs.train import open_finished
+from pfsr.runs.watcher import say
 
 
 def evaluate(run: Path, *, part: Literal["test", "validation", "both"] = "both") -> None:
@@ -26,7 +27,7 @@ def evaluate(run: Path, *, part: Literal["test", "validation", "both"] = "both")
         Which held-out events.
     """
     console = Console()
-    opened = reopen_run(open_run(run))
+    opened = open_finished(open_run(run))
     parts = ("validation", "test") if part == "both" else (part,)
     with console.status("evaluating") as status:
         results = evaluate_run(opened, parts, lambda what: status.update(f"evaluating {what}"))
@@ -37,7 +38,7 @@ def evaluate(run: Path, *, part: Literal["test", "validation", "both"] = "both")
             results_table(evaluations, f"{opened.bench.dataset.name}, {split.kind} {split.digest}, {name}")
         )
         console.print(_slices(evaluations))
-    console.print(f"report   {report}", highlight=False, soft_wrap=True)
+    say(console, f"report   {report}")
 
 
 def _slices(evaluations: list[Evaluation]) -> Table:

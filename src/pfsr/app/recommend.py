@@ -7,6 +7,7 @@ from typing import Annotated
 import polars as pl
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pfsr.data import Dataset
@@ -14,6 +15,7 @@ from pfsr.errors import PfsrError
 from pfsr.model.bundle import open_bundle
 from pfsr.runs.api import TrainedRun, open_run
 from pfsr.runs.folder import RunFolder
+from pfsr.runs.watcher import say
 
 
 def recommend(
@@ -61,7 +63,7 @@ def _for_person(run: TrainedRun, person: str | None, k: int, seen: bool, console
     known = dataset.people[0] if person is None else _person(dataset, person)
     items = dataset.sequences.history(dataset.person(known))
     recent = " · ".join(dataset.catalog.title(item) for item in items[-5:].tolist())
-    console.print(f"most recent: {recent}", highlight=False, soft_wrap=True)
+    say(console, f"most recent: {recent}")
     kind = "personal" if run.personal else "global"
     frame = run.recommend(known, k, exclude_seen=not seen)
     console.print(_table(frame, f"person {known} after {len(items)} events ({kind} model)"))
@@ -88,9 +90,10 @@ def _number(text: str) -> str | int:
 
 
 def _table(frame: pl.DataFrame, title: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for name in ("rank", "item_id", "title", "score"):
         table.add_column(name, justify="right" if name in ("rank", "score") else "left")
     for row in frame.iter_rows(named=True):
-        table.add_row(str(row["rank"]), str(row["item_id"]), row["title"], f"{row['score']:.3f}")
+        cells = (str(row["rank"]), str(row["item_id"]), row["title"], f"{row['score']:.3f}")
+        table.add_row(*map(escape, cells))
     return table

@@ -13,7 +13,7 @@ from pfsr.runs.conclude import evaluate_run, report_run, results_table
 from pfsr.runs.folder import new_run, open_run
 from pfsr.runs.train import Interrupted, Run, reopen_run, start_run
 from pfsr.runs.train import train as train_run
-from pfsr.runs.watcher import LiveBar, Several, TensorBoard, Watcher
+from pfsr.runs.watcher import LiveBar, say, tracked
 from pfsr.simulation.memory import keep_freed_memory
 
 
@@ -78,27 +78,22 @@ def train(
 
 def _introduce(run: Run, console: Console) -> None:
     dataset, split = run.bench.dataset, run.bench.split
-    console.print(
+    say(
+        console,
         f"{dataset.name}: {len(dataset.sequences):,} people, {len(dataset.catalog):,} items, "
         f"{len(dataset.sequences.items):,} events; {split.kind} split {split.digest}",
-        highlight=False,
-        soft_wrap=True,
     )
-    console.print(f"run folder {run.folder.root}", highlight=False, soft_wrap=True)
+    say(console, f"run folder {run.folder.root}")
 
 
 def _follow(run: Run, console: Console) -> None:
     bar = LiveBar(console)
-    watchers: list[Watcher] = [bar]
-    if run.config.track == "tensorboard":
-        watchers.append(TensorBoard(run.folder.curves))
+    watcher = tracked(bar, run.config.track, run.folder.curves)
     try:
         with bar:
-            train_run(run, Several(watchers))
+            train_run(run, watcher)
     except Interrupted:
-        console.print(
-            f"stopped; go on with: pfsr train --resume {run.folder.root}", highlight=False, soft_wrap=True
-        )
+        say(console, f"stopped; go on with: pfsr train --resume {run.folder.root}")
         raise SystemExit(130) from None
 
 
@@ -107,5 +102,5 @@ def _conclude(run: Run, console: Console) -> None:
         results = evaluate_run(run, told=lambda what: status.update(f"evaluating {what}"))
         report = report_run(run.folder, results)
     console.print(results_table(results["test"], f"{run.bench.dataset.name}, test"))
-    console.print(f"report   {report}\nbundle   {run.folder.best}", highlight=False, soft_wrap=True)
-    console.print(f"next     pfsr recommend {run.folder.root}", highlight=False, soft_wrap=True)
+    say(console, f"report   {report}\nbundle   {run.folder.best}")
+    say(console, f"next     pfsr recommend {run.folder.root}")

@@ -1,7 +1,7 @@
 """People, items and histories that belong together."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,14 @@ class Dataset:
         people: user id of each row of ``sequences``.
         catalog: the items; ``sequences.items`` are its rows.
         sequences: the histories, each in order of time.
+        origin: the settings of ``config.DataConfig`` that read it again; empty for a table in memory.
     """
 
     name: str
     people: People
     catalog: Catalog
     sequences: Sequences
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.people) != len(self.sequences):

@@ -1,6 +1,7 @@
 """From a file, a named source or a table to a data set: read, filter, order."""
 
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def load(
         PfsrError: the source cannot be read or holds something that is no event; nothing is left.
     """
     events = read_events(source, columns)
-    return build(events, _name(source), core, _titles(source, titles))
+    made = build(events, _name(source), core, _titles(source, titles))
+    return replace(made, origin=_origin(source, titles, columns, core))
 
 
 def load_config(config: DataConfig) -> Dataset:
@@ -111,6 +113,20 @@ def _from_text(path: Path, columns: dict[str, str] | None) -> Interactions:
     frame = table.columns(list(names.values()))
     selected = {standard: frame[own] for standard, own in names.items()}
     return check(selected, str(path), table.locate)
+
+
+def _origin(
+    source: Any, titles: str | Path | None, columns: dict[str, str] | None, core: int
+) -> dict[str, Any]:
+    if not isinstance(source, str | Path):
+        return {}
+    names = column_names(columns)
+    settings = {
+        "user_column": names["user_id"],
+        "item_column": names["item_id"],
+        "time_column": names["timestamp"],
+    }
+    return settings | {"source": str(source), "titles": str(titles) if titles else None, "core": core}
 
 
 def _titles(source: Any, titles: str | Path | None) -> dict[str, str] | None:

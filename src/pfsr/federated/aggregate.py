@@ -75,7 +75,8 @@ def pseudo_gradient(total: PartialSum, local_rate: float) -> Weights:
     for name, value in (numbers | total.deltas).items():
         if not bool(value.isfinite().all()):
             raise PfsrError(
-                f"updates of {name} are not finite; lower federated.local_rate or federated.server_rate"
+                f"updates of {name} are not finite; lower federated.server_rate, federated.local_rate "
+                "or response.rate"
             )
     gradient = {name: delta / (-local_rate * total.weight) for name, delta in total.deltas.items()}
     gradient[ITEMS][0] = 0

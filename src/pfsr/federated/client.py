@@ -63,7 +63,7 @@ def adapt(
     """Learn privately under a finished model: what a person's device does once training has ended."""
     if config.response.mode == "off":
         return private
-    view, pulled = receive(broadcast, batch), prior(broadcast, config, sites)
+    view, pulled = receive(broadcast, batch), prior(broadcast, config, sites)._replace(refresh=True)
     for _ in range(config.response.adapt_steps):
         done = run_pass(view, sites.split(private.offsets_BS), batch, config, step=None)
         gradient_BS = offset_gradients(done, batch)

@@ -1,7 +1,8 @@
 """Server optimizers: how an average update moves the shared model.
 
 The pseudo-gradient g is minus the weighted average of the clients' movements, per unit of local rate.
-FedAvg: w <- w - eta g. FedAvgM: with momentum. FedAdam, FedYogi: with per-coordinate scaling, bias-corrected.
+FedAvg: w <- w - eta g (a plain average of the clients' models: eta = local rate). FedAvgM: with momentum.
+FedAdam, FedYogi: with per-coordinate scaling, bias-corrected.
 Source: "Adaptive Federated Optimization" (arXiv 2003.00295), algorithm 2.
 """
 

@@ -28,7 +28,7 @@ class Updates(NamedTuple):
         weight_B: events trained on.
         loss_B: mean loss before the shared steps.
         spread_BG: one clipped number per site group, for tau^2 (Dynamic Magnitude Loss).
-        within_BT: 1 where the movement of a shared tensor (``names`` order) stayed under its limit c.
+        within_BT: 1 where a shared tensor's movement stayed under its limit c (in the order of the weights).
     """
 
     deltas: Weights

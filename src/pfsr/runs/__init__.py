@@ -1,1 +1,1 @@
-"""."""
+"""A run from its first round to its report."""

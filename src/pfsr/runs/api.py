@@ -17,9 +17,9 @@ from pfsr.model.recommender import Recommender
 from pfsr.runs.conclude import evaluate_run, report_run
 from pfsr.runs.folder import new_run
 from pfsr.runs.folder import open_run as open_folder
-from pfsr.runs.train import Run, reopen_run, start_run
+from pfsr.runs.train import IN_MEMORY, Interrupted, Run, open_finished, reopen_run, start_run
 from pfsr.runs.train import train as train_run
-from pfsr.runs.watcher import LiveBar
+from pfsr.runs.watcher import LiveBar, tracked
 
 
 class TrainedRun:
@@ -81,27 +81,44 @@ def train(
 
     Raises:
         PfsrError: a setting or the data is wrong, or the run folder exists.
+        KeyboardInterrupt: Ctrl-C, after the round in hand; :func:`resume` goes on.
     """
-    config = resolve(settings or {}, {} if data is None else {"data": {"source": _source(data)}})
+    config = resolve(settings or {}, {} if data is None else {"data": _named(data)})
     dataset = data if isinstance(data, Dataset) else None
-    run = start_run(new_run(Path(out), overwrite), config, dataset)
+    return _finish(start_run(new_run(Path(out), overwrite), config, dataset))
+
+
+def resume(folder: str | Path, data: Dataset | None = None) -> TrainedRun:
+    """Go on with a run that was interrupted, bit-exactly; ``data`` as for :func:`open_run`.
+
+    Raises:
+        PfsrError: there is no run, or its data is gone or has changed.
+        KeyboardInterrupt: Ctrl-C again; the run can be resumed again.
+    """
+    return _finish(reopen_run(open_folder(Path(folder)), data))
+
+
+def _finish(run: Run) -> TrainedRun:
     with LiveBar(Console(stderr=True)) as bar:
-        train_run(run, bar)
+        try:
+            train_run(run, tracked(bar, run.config.track, run.folder.curves))
+        except Interrupted:
+            raise KeyboardInterrupt(f"stopped; go on with pfsr.resume({str(run.folder.root)!r})") from None
     return TrainedRun(run)
 
 
-def _source(data: Dataset | str | Path) -> str:
+def _named(data: Dataset | str | Path) -> dict[str, Any]:
     if isinstance(data, str | Path):
-        return str(data)
+        return {"source": str(data)}
     if not isinstance(data, Dataset):
         raise PfsrError(f"data: a {type(data).__name__}; make it a data set first with pfsr.load")
-    return data.name
+    return data.origin or {"source": IN_MEMORY}
 
 
 def open_run(folder: str | Path, data: Dataset | None = None) -> TrainedRun:
     """Return a run that was trained before; ``data`` is needed when it was trained on a table in memory.
 
     Raises:
-        PfsrError: there is no run, or its data is gone or has changed.
+        PfsrError: there is no run, it is not finished, or its data is gone or has changed.
     """
-    return TrainedRun(reopen_run(open_folder(Path(folder)), data))
+    return TrainedRun(open_finished(open_folder(Path(folder)), data))

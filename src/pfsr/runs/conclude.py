@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from pfsr.errors import PfsrError
@@ -12,7 +13,7 @@ from pfsr.evaluation.report import ReportContent, write_report
 from pfsr.model.bundle import open_bundle
 from pfsr.runs.folder import RunFolder, read_json
 from pfsr.runs.judging import judge, scorers
-from pfsr.runs.train import Run, read_metrics
+from pfsr.runs.train import IN_MEMORY, Run, read_metrics
 
 PARTS = ("validation", "test")
 COLUMNS = ("HR@10", "NDCG@10", "NLL")
@@ -21,7 +22,7 @@ COLUMNS = ("HR@10", "NDCG@10", "NLL")
 def evaluate_run(
     run: Run, parts: Iterable[str] = PARTS, told: Callable[[str], None] = lambda _: None
 ) -> dict[str, list[Evaluation]]:
-    """Judge the run's best model, global and personal, beside two rules; keep ranks per person in the folder.
+    """Judge the run's model, global and personal, beside two rules; keep ranks per person in the folder.
 
     Args:
         run: a trained run.
@@ -48,7 +49,7 @@ def evaluate_run(
 def report_run(folder: RunFolder, results: dict[str, list[Evaluation]]) -> Path:
     """Write the run's ``report.html`` and return where it lies."""
     config, facts = read_json(folder.config), read_json(folder.facts)
-    command = f"pfsr train {folder.config} --out again"
+    command = "" if config["data"]["source"] == IN_MEMORY else f"pfsr train {folder.config} --out again"
     title = config["name"] + (" (synthetic data: proves the plumbing)" if facts["synthetic"] else "")
     content = ReportContent(title, config, facts, read_metrics(folder), results, command)
     write_report(folder.report, content)
@@ -57,7 +58,7 @@ def report_run(folder: RunFolder, results: dict[str, list[Evaluation]]) -> Path:
 
 def results_table(evaluations: list[Evaluation], title: str) -> Table:
     """Return a table of methods with 95 % intervals, and the personal model's gain over the global one."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table(title=escape(title), title_justify="left", caption_justify="left")
     table.add_column("method")
     for name in COLUMNS:
         table.add_column(name, justify="right")

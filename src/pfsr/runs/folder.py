@@ -17,7 +17,7 @@ class RunFolder:
 
     ``config.json`` the resolved configuration; ``facts.json`` split hash, versions, sizes;
     ``metrics.jsonl`` one line a round; ``checkpoints/`` the newest checkpoint; ``private.f32`` everybody's
-    private parameters; ``best.safetensors`` the best bundle; ``evaluation/`` ranks per person;
+    private parameters; ``best.safetensors`` the bundle; ``evaluation/`` ranks per person;
     ``report.html`` and ``figures/``; ``tensorboard/`` when the run is tracked.
     """
 
@@ -50,7 +50,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The bundle with the best validation NDCG@10."""
+        """The bundle: the best look so far while training, the final model afterwards."""
         return self.root / "best.safetensors"
 
     @property

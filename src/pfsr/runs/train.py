@@ -24,6 +24,9 @@ from pfsr.runs.watcher import Watcher
 from pfsr.simulation.private_store import PrivateStore
 from pfsr.simulation.simulator import Population, Simulator, one_thread_each
 
+IN_MEMORY = "(in memory)"
+"""The data source of a run that was trained on a table in memory."""
+
 
 class Run(NamedTuple):
     """A run in progress or done: where it lies, what it learns from, how far it is."""
@@ -57,6 +60,10 @@ def reopen_run(folder: RunFolder, dataset: Dataset | None = None) -> Run:
         PfsrError: its data is gone or has changed since.
     """
     config = resolve(read_json(folder.config), origin=str(folder.config))
+    if config.data.source == IN_MEMORY and dataset is None:
+        raise PfsrError(
+            f"{folder.root}: trained on a table in memory; use pfsr.open_run(folder, data) in Python"
+        )
     bench = _bench(config, dataset or load_config(config.data))
     before = read_json(folder.facts).get("split_hash")
     if bench.split.digest != before:
@@ -64,12 +71,27 @@ def reopen_run(folder: RunFolder, dataset: Dataset | None = None) -> Run:
             f"{folder.root}: the data {config.data.source} has changed since this run started "
             f"(split {before}, now {bench.split.digest}); restore it or start a new run"
         )
-    return _assemble(folder, config, bench)
+    run = _assemble(folder, config, bench)
+    if _checkpointed(folder):
+        load_checkpoint(folder.checkpoints, run.store)
+    return run
+
+
+def open_finished(folder: RunFolder, dataset: Dataset | None = None) -> Run:
+    """Return a run that is done, as :func:`reopen_run` does.
+
+    Raises:
+        PfsrError: it is not done, so its bundle and its private parameters do not belong together.
+    """
+    run = reopen_run(folder, dataset)
+    if not _checkpointed(folder) or not load_checkpoint(folder.checkpoints, run.store)[1].adapted:
+        raise PfsrError(f"{folder.root}: not finished; go on with pfsr train --resume {folder.root}")
+    return run
 
 
 @one_thread_each()
 def train(run: Run, watcher: Watcher) -> Recommender:
-    """Train until done, from the newest checkpoint if there is one; return the best model.
+    """Train until done, from the newest checkpoint if there is one; return the final model.
 
     Raises:
         Interrupted: the watcher was asked to stop; the run can be resumed.
@@ -130,12 +152,16 @@ def _assemble(folder: RunFolder, config: Config, bench: Bench) -> Run:
 
 
 def _where_it_stands(run: Run) -> tuple[ServerState, Progress]:
-    if any(run.folder.checkpoints.glob("round-*")):
+    if _checkpointed(run.folder):
         state, progress = load_checkpoint(run.folder.checkpoints, run.store)
     else:
         state, progress = first_state(run.config, len(run.bench.dataset.catalog)), Progress()
     _forget_after(run.folder.metrics, progress.round)
     return state, progress
+
+
+def _checkpointed(folder: RunFolder) -> bool:
+    return any(folder.checkpoints.glob("round-*"))
 
 
 def _finished(config: Config, progress: Progress) -> bool:

@@ -110,11 +110,7 @@ class LiveBar:
             self._task, completed=report.round, loss=_loss(report, 3), pace=f"{1 / seconds:.1f}/s"
         )
         if look:
-            self.console.print(
-                f"round {report.round:>5}  loss {_loss(report, 4)}  {_told(look)}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            say(self.console, f"round {report.round:>5}  loss {_loss(report, 4)}  {_told(look)}")
 
     def wants_to_stop(self) -> bool:
         """Tell whether Ctrl-C was pressed."""
@@ -125,9 +121,7 @@ class LiveBar:
             raise KeyboardInterrupt
         self._stop.set()
         with suppress(RuntimeError):  # the signal came in the middle of a print
-            self.console.print(
-                "stopping after this round (again to stop at once)", highlight=False, soft_wrap=True
-            )
+            say(self.console, "stopping after this round (again to stop at once)")
 
 
 class TensorBoard:
@@ -162,6 +156,16 @@ class TensorBoard:
     def wants_to_stop(self) -> bool:
         """Never."""
         return False
+
+
+def tracked(watcher: Watcher, track: str, folder: Path) -> Watcher:
+    """Return ``watcher``, joined by TensorBoard when the run's ``track`` asks for it."""
+    return Several([watcher, TensorBoard(folder)]) if track == "tensorboard" else watcher
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: data in it is never taken for markup, and it is not broken."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _loss(report: RoundReport, digits: int) -> str:

@@ -1,1 +1,1 @@
-"""."""
+"""A whole population on one machine."""
