@@ -78,3 +78,35 @@ def test_a_bare_table_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(pfsr.PfsrError, match=r"a DataFrame; make it a data set first with pfsr\.load"):
         pfsr.train(table, out=tmp_path / "run")  # pyright: ignore[reportArgumentType]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_remembers_where_its_data_came_from(run):
+    again = pfsr.open_run(run.run.folder.root)
+    assert again.recommend("u3").equals(run.recommend("u3"))
+
+
+def test_a_run_on_a_table_in_memory_needs_the_table_again(tmp_path, world_csv):
+    table = pl.read_csv(world_csv)
+    data = pfsr.load(table, core=0)
+    trained = pfsr.train(data, SETTINGS, out=tmp_path / "run")
+    with pytest.raises(pfsr.PfsrError, match="trained on a table in memory"):
+        pfsr.open_run(tmp_path / "run")
+    assert pfsr.open_run(tmp_path / "run", data).recommend("u3").equals(trained.recommend("u3"))
+
+
+def test_a_run_that_is_not_finished_is_not_judged(make_run):
+    started = make_run()
+    with pytest.raises(pfsr.PfsrError, match="not finished; go on with pfsr train --resume"):
+        pfsr.open_run(started.folder.root)
+    assert pfsr.resume(started.folder.root).evaluate().height == 4
+    assert pfsr.open_run(started.folder.root).evaluate().height == 4
+
+
+def test_a_reopened_run_has_the_private_parameters_of_its_checkpoint(run):
+    before = run.recommend("u3", k=30)
+    folder = run.run.folder
+    stale = folder.private.read_bytes()
+    folder.private.write_bytes(bytes(len(stale)))
+    restored = pfsr.open_run(folder.root).recommend("u3", k=30)
+    folder.private.write_bytes(stale)
+    assert restored.equals(before)
