@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
 
     Elementwise work on fresh tensors becomes several times faster, at the price of memory that the process
     keeps until it ends. All threads share one arena: with one each, what they free piles up (ML-1M: 4.5 GB
-    and growing, against 0.9). It changes the whole process, so the command line calls it, never an import.
+    and growing, against 2). It changes the whole process, so the command line calls it, never an import.
     """
     if not sys.platform.startswith("linux"):
         return False
