@@ -46,8 +46,15 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """The Associative Mamba Block encoder."""
+    """The encoder: Associative Mamba Blocks, or what a rival puts in their place."""
 
+    encoder: Literal["amb", "sasrec", "gru4rec", "mamba4rec", "lrurec"] = "amb"
+    """What reads the sequence. The knobs below that a rival's blocks do not have, it ignores."""
+    ffn: Count = 0
+    """Width of a feed-forward network after every block, as a multiple of d_model (0: none, or for a rival
+    the usual one: sasrec 1, mamba4rec 4, lrurec 4)."""
+    positions: Positive = 200
+    """sasrec: learned positions; events beyond them share the last one."""
     d_model: Positive = 64
     """Width of the item vectors and of the stream between blocks."""
     expand: Positive = 1
@@ -64,6 +71,11 @@ class ModelConfig(Section):
     """Events younger than this are left out of the flipped (global) state."""
     view: Literal["associative", "forward"] = "associative"
     """Flipped global view beside the forward state, or the forward state alone (ablation)."""
+    final_norm: bool = True
+    """Give all queries one length, as SASRec does; without, a query is longer where the model is surer."""
+    sites: Literal["response", "head", "scorer"] = "response"
+    """Where private offsets act. response: throughout the model (Variable Response Mechanism); head: a linear
+    map of the query (FedPer, FedRep); scorer: a weight and a bias per channel of the query (PFedRec)."""
     dropout: Share = 0.2
     """Share of channels silenced while training, in the input and in what every block adds."""
     event_dropout: Share = 0.2
@@ -81,16 +93,28 @@ class ModelConfig(Section):
 class ResponseConfig(Section):
     """The Variable Response Mechanism: private offsets that adapt the model to one person."""
 
-    mode: Literal["soft", "hard", "off"] = "soft"
-    """soft: sites respond as strongly as the person's data supports; hard: all or nothing; off: none."""
-    rate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Step size of the private offsets, as a share of a full damped natural-gradient step."""
+    mode: Literal["soft", "hard", "plain", "off"] = "soft"
+    """soft: sites respond as strongly as the person's data supports; hard: all or nothing; plain: gradient
+    descent without Fisher information, as in FedPer and FedRep; off: none."""
+    rate: Rate = 0.1
+    """Step size of the private offsets: a share (at most 1) of a full damped natural-gradient step; plain:
+    the learning rate."""
+    private_steps: Count = 0
+    """plain: private steps before each shared one (0: both in one pass, as in FedPer)."""
     fisher_every: Positive = 4
     """Rounds between two looks at the Fisher information of the people who take part."""
     threshold: Share = 0.5
     """hard: offsets whose response strength is below this follow the global model."""
     adapt_steps: Count = 4
     """Private steps each person takes under the finished model, before it is evaluated or used."""
+
+    @model_validator(mode="after")
+    def _natural_steps_are_shares(self) -> "ResponseConfig":
+        if self.mode != "plain" and self.private_steps:
+            raise ValueError("private_steps needs mode = 'plain'")
+        if self.mode in ("soft", "hard") and self.rate > 1:
+            raise ValueError(f"rate ({self.rate:g}) must be at most 1: a share of a natural-gradient step")
+        return self
 
 
 class ObjectiveConfig(Section):
@@ -128,6 +152,12 @@ class FederatedConfig(Section):
     """Local steps, each private and shared, each time a client takes part."""
     local_rate: Rate = 0.1
     """Learning rate of those steps."""
+    proximal: Annotated[float, Field(ge=0)] = 0.0
+    """FedProx: pull of local steps back to the broadcast model (needs two local steps to matter)."""
+    upload_bits: Literal[32, 8, 4, 2, 1] = 32
+    """Bits a number of an upload; fewer than 32: rotated at random and rounded without bias."""
+    download_bits: Literal[32, 16] = 32
+    """Bits a number of a download; 16: the clients learn on weights in half precision."""
     server: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedadam"
     """Server optimizer (textbook FedAvg: fedavg, server_rate = local_rate, warmup 0, final_rate 1)."""
     server_rate: Rate = 3e-3
@@ -165,6 +195,9 @@ class Config(Section):
     """Names the run folder."""
     seed: Count = 0
     """Every random choice follows from it."""
+    training: Literal["federated", "central"] = "federated"
+    """Where gradients are taken: on every person's device, or on pooled histories, to measure
+    federation against (federated.cohort: people of a minibatch; federated.server: its optimizer)."""
     track: Literal["none", "tensorboard"] = "none"
     """Also write curves for TensorBoard (needs the extra pfsr[track])."""
     data: DataConfig = DataConfig()
@@ -173,6 +206,17 @@ class Config(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     federated: FederatedConfig = FederatedConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _central_has_no_clients(self) -> "Config":
+        if self.training == "central":
+            needed = {"response.mode": "off", "objective.magnitude": "off", "federated.local_steps": 1}
+            needed |= {"federated.upload_bits": 32, "federated.download_bits": 32}
+            for name, value in needed.items():
+                section, knob = name.split(".")
+                if getattr(getattr(self, section), knob) != value:
+                    raise ValueError(f"training = 'central' needs {name} = {value!r}: nothing is on a device")
+        return self
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

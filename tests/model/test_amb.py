@@ -106,6 +106,45 @@ def test_whatever_lies_at_padding_leaves_no_trace(config, weights_of, side):
     torch.testing.assert_close(padded, alone, rtol=1e-12, atol=1e-12)
 
 
+def test_shared_weights_get_the_sum_of_what_each_client_would(config, weights_of):
+    shared = {name: w.requires_grad_() for name, w in block_of(weights_of(config)).items()}
+    own = {name: w.detach().expand(3, *w.shape).requires_grad_() for name, w in shared.items()}
+    random = torch.Generator().manual_seed(0)
+    x_BLd, weight_BLd = torch.randn(2, 3, 30, 16, generator=random, dtype=torch.float64)
+    real_BL1 = torch.ones(3, 30, 1).double()
+
+    def gradients(weights: Weights) -> tuple[torch.Tensor, ...]:
+        y_BLd = apply_block(weights, x_BLd, real_BL1, config)
+        first = torch.autograd.grad(y_BLd, list(weights.values()), weight_BLd, retain_graph=True)
+        again = torch.autograd.grad(y_BLd, list(weights.values()), weight_BLd)
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+        return first
+
+    for total, each in zip(gradients(shared), gradients(own), strict=True):
+        assert each.shape[0] == 3
+        torch.testing.assert_close(total, each.sum(0), rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_of_a_block_are_the_slopes():
+    config = ModelConfig(d_model=4, heads=2, d_state=2, d_conv=2, blocks=1, horizon=2)
+    block = {n: w.double() for n, w in init_block(config, torch.Generator().manual_seed(0)).items()}
+    x_BLd = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(1)).double()
+
+    def encode(x_BLd: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        weights = dict(zip(block, values, strict=True))
+        return apply_block(weights, x_BLd, torch.ones(1, 5, 1).double(), config)
+
+    assert torch.autograd.gradcheck(
+        encode, [p.requires_grad_() for p in (x_BLd, *block.values())], fast_mode=True
+    )
+
+
+def test_nobody_is_a_batch_too(config, weights_of):
+    x_BLd = torch.zeros(0, 7, 16).double().requires_grad_()
+    y_BLd = apply_block(block_of(weights_of(config)), x_BLd, torch.ones(0, 7, 1).double(), config)
+    assert y_BLd.shape == torch.autograd.grad(y_BLd.sum(), x_BLd)[0].shape == (0, 7, 16)
+
+
 def test_rms_norm_leaves_zero_alone_and_sets_the_size_of_the_rest():
     x = torch.tensor([[0.0, 0.0], [3.0, -3.0], [1e3, 1e3]])
     size = rms_norm(x).square().mean(-1).sqrt()

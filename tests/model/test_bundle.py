@@ -72,6 +72,28 @@ def test_a_bundle_comes_back_bit_for_bit(tmp_path):
         assert back.weights[name].numpy().tobytes() == weight.numpy().tobytes()
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"ffn": 2},
+        {"encoder": "sasrec", "positions": 9},
+        {"encoder": "gru4rec", "expand": 2},
+        {"encoder": "mamba4rec"},
+        {"encoder": "lrurec"},
+    ],
+    ids=lambda shape: shape.get("encoder", "amb and ffn"),
+)
+def test_every_encoder_comes_back_bit_for_bit(tmp_path, shape):
+    config = ModelConfig.model_validate(SMALL.model_dump() | shape)
+    model = Recommender(config, Catalog(("a", "b", "c"), None), init_weights(config, 3, seed=3))
+    save_bundle(model, tmp_path / "m.safetensors")
+    back = open_bundle(tmp_path / "m.safetensors")
+    assert back.config == config
+    assert list(back.weights) == list(model.weights)
+    assert all(torch.equal(back.weights[name], weight) for name, weight in model.weights.items())
+    assert back.recommend([["a", "b"], []]).equals(model.recommend([["a", "b"], []]))
+
+
 def test_no_titles_come_back_as_none(tmp_path):
     save_bundle(make(), tmp_path / "m.safetensors")
     assert open_bundle(str(tmp_path / "m.safetensors")).catalog.titles is None

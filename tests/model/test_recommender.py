@@ -172,6 +172,17 @@ def test_stepping_equals_scoring_the_whole_history(history, view, personal):
             torch.testing.assert_close(stepped, whole, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("encoder", ["sasrec", "gru4rec", "lrurec"])
+def test_an_encoder_without_steps_says_so_and_still_scores(model, encoder):
+    rival = make(config=SMALL.model_copy(update={"encoder": encoder}))
+    said = f"encoder {encoder} has no constant-size state; use score, which reads the history again"
+    with pytest.raises(PfsrError, match=said):
+        rival.start()
+    with pytest.raises(PfsrError, match=said):
+        rival.step(model.start(), 100)
+    assert len(rival.recommend([[100, 101]], k=5)) == 5
+
+
 def test_a_state_can_be_continued_twice(model):
     state, _ = model.step(model.start(), 100)
     _, first = model.step(state, 101)

@@ -115,3 +115,9 @@ def test_what_remains_unknown_shrinks_from_the_spread_as_events_come_in():
 def test_model_without_flipped_view_has_no_gate_site():
     sites = response_sites(ModelConfig(d_model=16, heads=2, blocks=1, view="forward"))
     assert not any("gate" in name for name in sites.names)
+
+
+@pytest.mark.parametrize("encoder", ["sasrec", "gru4rec", "mamba4rec", "lrurec"])
+def test_under_another_encoder_offsets_act_on_the_query_alone(encoder):
+    sites = response_sites(ModelConfig(encoder=encoder, d_model=16, heads=2, expand=2))
+    assert (sites.names, sites.sizes) == (("scale", "user"), (16, 16))

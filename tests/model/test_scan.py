@@ -11,6 +11,7 @@ from pfsr.model.scan import (
     CHUNK,
     MAX_DECAY,
     ScanInputs,
+    chunk_size,
     empty_state,
     scan_chunked,
     scan_sequential,
@@ -146,17 +147,32 @@ def test_forward_view_reads_the_same_h_and_no_flipped_state():
         assert_near(only_h, both_h, 1e-9)
 
 
-def gradients(inputs: ScanInputs, form) -> list[Tensor]:
+def gradients(inputs: ScanInputs, form, horizon: int = 5) -> list[Tensor]:
     leaves = [p.clone().requires_grad_() for p in inputs if p is not None]
-    y_h, y_s = form(ScanInputs._make(leaves), 5)
-    return list(torch.autograd.grad((y_h.sin() + y_s.cos()).sum(), leaves))
+    given = ScanInputs._make([*leaves, None, None] if inputs.cg_BLN is None else leaves)
+    y_h, y_s = form(given, horizon)
+    return list(torch.autograd.grad((y_h.sin() + (0 if y_s is None else y_s.cos())).sum(), leaves))
 
 
-def test_gradients_of_chunked_are_those_of_the_definition():
-    inputs = make_inputs(70, seed=3)
-    pairs = zip(gradients(inputs, scan_chunked), gradients(inputs, scan_sequential), strict=True)
-    for chunked, sequential in pairs:
+@pytest.mark.parametrize("flipped", [True, False])
+@pytest.mark.parametrize(("length", "horizon"), [(2, 1), (7, 1), (8, 5), (25, 24), (50, 5), (70, 3)])
+def test_gradients_of_chunked_are_those_of_the_definition(length, horizon, flipped):
+    inputs = make_inputs(length, seed=3, flipped=flipped)
+    both = (gradients(inputs, form, horizon) for form in (scan_chunked, scan_sequential))
+    for chunked, sequential in zip(*both, strict=True):
         assert_near(chunked, sequential, 1e-9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(length=st.integers(1, 5000), most=st.integers(1, 100))
+def test_a_chunk_is_within_its_limits_and_wastes_little(length, most):
+    size = chunk_size(length, most)
+    assert 1 <= size <= min(length, most)
+    assert most < 4 or -(-length // size) * size <= 1.5 * length
+
+
+def test_common_windows_are_cut_without_padding():
+    assert all(length % chunk_size(length) == 0 for length in (50, 100, 200, 500, 1000, 4000, 10000))
 
 
 @pytest.mark.parametrize("decay", [0.0, -MAX_DECAY])

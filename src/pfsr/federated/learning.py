@@ -16,6 +16,7 @@ from pfsr.federated.seeds import derive
 from pfsr.federated.view import View
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import encode
+from pfsr.model.encoders.layers import layer_count
 from pfsr.model.objective import LossAndGradients, full_cross_entropy, sampled_cross_entropy
 from pfsr.model.response import Sites, respond
 
@@ -44,9 +45,23 @@ def run_pass(view: View, offsets: Weights, batch: ClientBatch, config: Config, s
     clients = torch.arange(len(batch.lengths))[:, None]
     x_BLd = (view.table_BMd[clients, view.items_BL] * math.sqrt(view.table_BMd.shape[-1])).requires_grad_()
     personal = respond(weights, leaf_offsets) if offsets else weights
-    masks = () if step is None else _dropout(batch, config.model, step)
+    masks = () if step is None else dropout_masks(batch, config.model, step)
     query_BLd = encode(personal, x_BLd, batch.items_BL > 0, config.model, masks)
     return Pass(query_BLd, _loss(view, query_BLd.detach(), batch), x_BLd, weights, leaf_offsets)
+
+
+def dropout_masks(batch: ClientBatch, config: ModelConfig, step: int) -> Sequence[Tensor]:
+    """Return masks [B, L, d] for the input and every layer; a client's do not depend on who else is there."""
+    if not config.dropout and not config.event_dropout:
+        return ()
+    keep, keep_event, sites = 1 - config.dropout, 1 - config.event_dropout, layer_count(config) + 1
+    masks = torch.zeros(sites, *batch.items_BL.shape, config.d_model)
+    for row, (seed, length) in enumerate(zip(batch.seeds, batch.lengths, strict=True)):
+        channels = _uniform(derive(seed, "dropout", step), sites * length * config.d_model)
+        masks[:, row, :length] = channels.lt(keep).view(sites, length, -1) / keep
+        events = _uniform(derive(seed, "event dropout", step), length)
+        masks[0, row, :length] *= events.lt(keep_event)[:, None] / keep_event
+    return masks.unbind()
 
 
 def mean_loss(done: Pass, batch: ClientBatch) -> Tensor:
@@ -119,20 +134,6 @@ def _add_inputs(table_BMd: Tensor, x_grad_BLd: Tensor, view: View, batch: Client
 
 def _mean_query_gradient(done: Pass, batch: ClientBatch) -> Tensor:
     return done.loss.query_BLd / _lengths(batch)[:, None, None]
-
-
-def _dropout(batch: ClientBatch, config: ModelConfig, step: int) -> Sequence[Tensor]:
-    """Return masks [B, L, d] for the input and every block; a client's do not depend on who else is there."""
-    if not config.dropout and not config.event_dropout:
-        return ()
-    keep, keep_event, sites = 1 - config.dropout, 1 - config.event_dropout, config.blocks + 1
-    masks = torch.zeros(sites, *batch.items_BL.shape, config.d_model)
-    for row, (seed, length) in enumerate(zip(batch.seeds, batch.lengths, strict=True)):
-        channels = _uniform(derive(seed, "dropout", step), sites * length * config.d_model)
-        masks[:, row, :length] = channels.lt(keep).view(sites, length, -1) / keep
-        events = _uniform(derive(seed, "event dropout", step), length)
-        masks[0, row, :length] *= events.lt(keep_event)[:, None] / keep_event
-    return masks.unbind()
 
 
 def _uniform(seed: int, count: int) -> Tensor:

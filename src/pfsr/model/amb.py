@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pfsr.config import ModelConfig
+from pfsr.model.fused import blend, causal_conv, gated, scaled_norm
 from pfsr.model.scan import MAX_DECAY, ScanInputs, ScanState, empty_state, scan_chunked, scan_step
 
 Weights = dict[str, Tensor]
@@ -52,12 +53,12 @@ def init_block(config: ModelConfig, generator: torch.Generator) -> Weights:
 
 def apply_block(weights: Weights, x_BLd: Tensor, real_BL1: Tensor, config: ModelConfig) -> Tensor:
     """Return what the block adds at each position of ``x_BLd``; padding (``real_BL1`` 0) leaves no trace."""
-    projected = rms_norm(x_BLd) * _row(weights["norm"]) @ weights["project"]
+    projected = scaled_norm(x_BLd, _row(weights["norm"])) @ weights["project"]
     u_BLD, rest = _split(projected, config)
     mixed_BLD = _convolve(u_BLD * real_BL1, weights)
     inputs = _scan_inputs(weights, mixed_BLD, rest, real_BL1)
     y_BLD, flipped_BLD = scan_chunked(inputs, config.horizon)
-    return _output(weights, y_BLD, flipped_BLD, inputs, mixed_BLD, rest)
+    return _output(weights, y_BLD, flipped_BLD, mixed_BLD, rest)
 
 
 def step_block(
@@ -71,7 +72,7 @@ def step_block(
     inputs = _scan_inputs(weights, mixed_B1D, rest, torch.ones_like(u_B1D[..., :1]))
     scan, y_BD, flipped_BD = scan_step(state.scan, inputs)
     flipped_B1D = None if flipped_BD is None else flipped_BD[:, None]
-    out_B1d = _output(weights, y_BD[:, None], flipped_B1D, inputs, mixed_B1D, rest)
+    out_B1d = _output(weights, y_BD[:, None], flipped_B1D, mixed_B1D, rest)
     return BlockState(window_BKD[:, 1:], scan), out_B1d
 
 
@@ -114,13 +115,7 @@ def _split(projected: Tensor, config: ModelConfig) -> tuple[Tensor, _Rest]:
 
 
 def _convolve(u_BLD: Tensor, weights: Weights) -> Tensor:
-    taps = _taps(weights)
-    width, length = taps.shape[-2], u_BLD.shape[1]
-    padded = F.pad(u_BLD, (0, 0, width - 1, 0))
-    total = _row(weights["conv_bias"])
-    for k in range(width):
-        total = total + padded[:, k : k + length] * taps[..., k : k + 1, :]
-    return F.silu(total)
+    return causal_conv(u_BLD, _taps(weights), _row(weights["conv_bias"]))
 
 
 def _taps(weights: Weights) -> Tensor:
@@ -141,16 +136,14 @@ def _output(
     weights: Weights,
     y_BLD: Tensor,
     flipped_BLD: Tensor | None,
-    inputs: ScanInputs,
     mixed_BLD: Tensor,
     rest: _Rest,
 ) -> Tensor:
     if flipped_BLD is not None and rest.gate_BLH is not None:
-        gate_BLH = torch.sigmoid(rest.gate_BLH + _row(weights["gate_bias"]))
-        global_BLD = rms_norm(flipped_BLD) * _row(weights["flip_norm"])
-        y_BLD = y_BLD + per_head(gate_BLH, global_BLD - y_BLD)
-    y_BLD = y_BLD + _row(weights["skip"]) * mixed_BLD
-    return (y_BLD * F.silu(rest.z_BLD)) @ weights["out"] * _row(weights["out_scale"])
+        rho_BLH = torch.sigmoid(rest.gate_BLH + _row(weights["gate_bias"]))
+        y_BLD = blend(y_BLD, flipped_BLD, rho_BLH, _row(weights["flip_norm"]))
+    y_BLD = gated(y_BLD, mixed_BLD, rest.z_BLD, _row(weights["skip"]))
+    return y_BLD @ (weights["out"] * weights["out_scale"][..., None, :])
 
 
 def per_head(scale_BLH: Tensor, x_BLD: Tensor) -> Tensor:
@@ -161,4 +154,4 @@ def per_head(scale_BLH: Tensor, x_BLD: Tensor) -> Tensor:
 
 def _row(weight: Tensor) -> Tensor:
     """Let a vector, shared [k] or one per client [B, k], meet tensors [B, L, k]."""
-    return weight if weight.ndim == 1 else weight[:, None, :]
+    return weight[None, None] if weight.ndim == 1 else weight[:, None]

@@ -1,4 +1,8 @@
-"""From a history to a query: item vectors, Associative Mamba Blocks, final scale and personal vector.
+"""From a history to a query: item vectors, a stack of residual layers, final scale and personal vector.
+
+Which layers is the only thing in which encoders differ (see ``encoders.layers``). Item table, biases, final
+norm and scale, personal vector, loss and training are the same for all, so that rivals are compared on one
+harness.
 
 Shapes: B clients, L events, d = d_model, I items. Row 0 of the item table is padding.
 """
@@ -10,16 +14,12 @@ import torch
 from torch import Tensor
 
 from pfsr.config import ModelConfig
-from pfsr.model.amb import (
-    BlockState,
-    Weights,
-    apply_block,
-    empty_block_state,
-    init_block,
-    rms_norm,
-    step_block,
-)
-from pfsr.model.response import USER
+from pfsr.errors import PfsrError
+from pfsr.model.amb import Weights, rms_norm
+from pfsr.model.encoders.affine import row
+from pfsr.model.encoders.layers import Layer, LayerState, Steps, layers
+from pfsr.model.encoders.positions import POSITIONS, init_positions, positions
+from pfsr.model.response import HEAD, USER
 
 ITEMS, ITEM_BIAS = "items", "item_bias"
 """Names of the item table [I + 1, d] and of the score biases [I + 1]."""
@@ -31,9 +31,9 @@ def init_weights(config: ModelConfig, items: int, seed: int) -> Weights:
     table = torch.randn(items + 1, config.d_model, generator=generator) * 0.02
     table[0] = 0
     weights = {ITEMS: table, ITEM_BIAS: torch.zeros(items + 1), "scale": torch.ones(config.d_model)}
-    for index in range(config.blocks):
-        block = init_block(config, generator)
-        weights |= {f"blocks.{index}.{name}": value for name, value in block.items()}
+    weights |= init_positions(config, generator)
+    for layer in layers(config):
+        weights |= layer.init(generator)
     return dict(sorted(weights.items()))
 
 
@@ -56,30 +56,40 @@ def encode(
         x_BLd: embedded events (see :func:`embed`).
         real_BL: true where there is an event, false at padding (on either side).
         config: the model's shape.
-        keep: dropout masks [B, L, d] while training: one for the input, then one per block.
+        keep: dropout masks [B, L, d] while training: one for the input, then one per layer.
     """
     real_BL1 = real_BL[..., None].to(x_BLd.dtype)
+    if POSITIONS in weights:
+        x_BLd = x_BLd + positions(weights[POSITIONS], real_BL)
     x_BLd = _kept(x_BLd * real_BL1, keep, 0)
-    for index in range(config.blocks):
-        x_BLd = x_BLd + _kept(apply_block(_block(weights, index), x_BLd, real_BL1, config), keep, index + 1)
-    return _query(weights, x_BLd)
+    for site, layer in enumerate(layers(config), 1):
+        x_BLd = x_BLd + _kept(layer.apply(weights, x_BLd, real_BL1), keep, site)
+    return _query(weights, x_BLd, config)
 
 
 def encode_step(
-    weights: Weights, states: list[BlockState], x_B1d: Tensor, config: ModelConfig
-) -> tuple[list[BlockState], Tensor]:
-    """Take in one more event; return the new states and the query [B, 1, d]."""
+    weights: Weights, states: list[LayerState], x_B1d: Tensor, config: ModelConfig
+) -> tuple[list[LayerState], Tensor]:
+    """Take in one more event; return the new states and the query [B, 1, d].
+
+    Raises:
+        PfsrError: the encoder has no state of constant size.
+    """
     new_states = []
-    for index, before in enumerate(states):
-        after, added_B1d = step_block(_block(weights, index), before, x_B1d, config)
+    for (layer, steps), before in zip(_steps(config), states, strict=True):
+        after, added_B1d = steps.step(layer.own(weights), before, x_B1d, layer.config)
         new_states.append(after)
         x_B1d = x_B1d + added_B1d
-    return new_states, _query(weights, x_B1d)
+    return new_states, _query(weights, x_B1d, config)
 
 
-def empty_states(batch: int, config: ModelConfig, like: Tensor) -> list[BlockState]:
-    """Return the states of ``batch`` people without a history."""
-    return [empty_block_state(batch, config, like) for _ in range(config.blocks)]
+def empty_states(batch: int, config: ModelConfig, like: Tensor) -> list[LayerState]:
+    """Return the states of ``batch`` people without a history, one per layer.
+
+    Raises:
+        PfsrError: the encoder has no state of constant size.
+    """
+    return [steps.start(batch, layer.config, like) for layer, steps in _steps(config)]
 
 
 def scores(weights: Weights, query_Bd: Tensor) -> Tensor:
@@ -93,12 +103,20 @@ def _kept(x_BLd: Tensor, keep: Sequence[Tensor], site: int) -> Tensor:
     return x_BLd * keep[site] if keep else x_BLd
 
 
-def _query(weights: Weights, x_BLd: Tensor) -> Tensor:
-    scale = weights["scale"]
-    query = rms_norm(x_BLd) * (scale if scale.ndim == 1 else scale[:, None])
+def _steps(config: ModelConfig) -> list[tuple[Layer, Steps]]:
+    stack = layers(config)
+    found = [(layer, layer.kind.steps) for layer in stack if layer.kind.steps]
+    if len(found) < len(stack):
+        raise PfsrError(
+            f"encoder {config.encoder} has no constant-size state; use score, which reads the history again"
+        )
+    return found
+
+
+def _query(weights: Weights, x_BLd: Tensor, config: ModelConfig) -> Tensor:
+    sized_BLd = rms_norm(x_BLd) if config.final_norm else x_BLd * math.sqrt(config.d_model)
+    query = sized_BLd * row(weights["scale"])
+    if HEAD in weights:
+        width = query.shape[-1]
+        query = query + query @ weights[HEAD].unflatten(-1, (width, width))
     return query + weights[USER][:, None] if USER in weights else query
-
-
-def _block(weights: Weights, index: int) -> Weights:
-    prefix = f"blocks.{index}."
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

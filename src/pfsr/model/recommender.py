@@ -15,11 +15,12 @@ from torch import Tensor
 from pfsr.config import ModelConfig
 from pfsr.data.catalog import Catalog
 from pfsr.errors import PfsrError
-from pfsr.model.amb import BlockState, Weights
+from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEMS, embed, empty_states, encode, encode_step, scores
+from pfsr.model.encoders.layers import LayerState
 from pfsr.model.response import Sites, respond, response_sites
 
-State = list[BlockState]
+State = list[LayerState]
 """What a model remembers of one history; its size does not depend on the history's length."""
 
 
@@ -92,7 +93,11 @@ class Recommender:
         return _finite(scores(weights, last_Bd))
 
     def start(self) -> State:
-        """Return the state of a person with no history."""
+        """Return the state of a person with no history.
+
+        Raises:
+            PfsrError: the encoder has no state of constant size.
+        """
         return empty_states(1, self.config, self.weights[ITEMS])
 
     @torch.no_grad()
@@ -103,7 +108,7 @@ class Recommender:
         Use the same offsets for a history's every step.
 
         Raises:
-            PfsrError: the item id is unknown.
+            PfsrError: the item id is unknown, or the encoder has no state of constant size.
         """
         weights = self._personal(offsets_1S)
         x_11d = embed(weights[ITEMS], torch.tensor([[self.catalog.row(item_id)]]))

@@ -1,7 +1,8 @@
 """Variable Response: private per-person offsets, the sites where they act, how strongly they respond.
 
 A person's offsets e are one flat vector (a few hundred floats); zero means the global model. They act on
-the step bias, skip, output scale and gate bias of every block, and on the final query (scale and vector).
+the step bias, skip, output scale and gate bias of every Associative Mamba Block, and on the final query
+(scale and vector); under another encoder on the query alone.
 Source: "Personalized Federated Sequential Recommender" (arXiv 2603.22349), Variable Response Mechanism;
 Fisher-driven personalization as in FedDPA (NeurIPS 2023).
 
@@ -16,8 +17,8 @@ from torch import Tensor
 from pfsr.config import ModelConfig
 from pfsr.model.amb import Weights
 
-USER = "user"
-"""The site that has no shared counterpart: a vector added to the query."""
+USER, HEAD = "user", "head"
+"""Sites that have no shared counterpart: a vector added to the query, and a linear map of it, flat [d d]."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,27 @@ class Sites:
 
 
 def response_sites(config: ModelConfig) -> Sites:
-    """Return where offsets act in a model of this shape."""
-    inner = config.d_model * config.expand
-    block = {"step_bias": config.heads, "skip": inner, "out_scale": config.d_model}
-    if config.view == "associative":
-        block["gate_bias"] = config.heads
-    sites = {f"blocks.{i}.{name}": size for i in range(config.blocks) for name, size in block.items()}
+    """Return where offsets act in a model of this shape (see ``ModelConfig.sites``)."""
+    if config.sites == "head":
+        return Sites((HEAD,), (config.d_model**2,))
+    in_blocks = config.sites == "response" and config.encoder == "amb"
+    sites = _block_sites(config) if in_blocks else {}
     sites |= {"scale": config.d_model, USER: config.d_model}
     return Sites(tuple(sites), tuple(sites.values()))
 
 
+def _block_sites(config: ModelConfig) -> dict[str, int]:
+    inner = config.d_model * config.expand
+    block = {"step_bias": config.heads, "skip": inner, "out_scale": config.d_model}
+    if config.view == "associative":
+        block["gate_bias"] = config.heads
+    return {f"blocks.{i}.{name}": size for i in range(config.blocks) for name, size in block.items()}
+
+
 def respond(weights: Weights, offsets: Weights) -> Weights:
     """Return each person's weights: the shared ones plus the person's offsets, [B, ...] at the sites."""
-    personal = {name: weights[name] + offset for name, offset in offsets.items() if name != USER}
-    return weights | personal | {USER: offsets[USER]}
+    personal = {name: weights[name] + offset for name, offset in offsets.items() if name in weights}
+    return weights | offsets | personal
 
 
 def response_strength(events_B: Tensor, fisher_BS: Tensor, spread_S: Tensor) -> Tensor:

@@ -23,11 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pfsr.model.chunked import Sources, read
+
 MAX_DECAY = 2.5
 """Largest log-decay of one event: keeps exp(-S) finite in float32 over a chunk."""
 
-CHUNK = 24
-"""Events a chunk: exp(24 x MAX_DECAY) is 1e26, twelve orders of magnitude below the largest float32."""
+CHUNK = 25
+"""Events a chunk: exp(25 x MAX_DECAY) is 1e27, eleven orders of magnitude below the largest float32."""
 
 
 class ScanInputs(NamedTuple):
@@ -133,6 +135,15 @@ def _event(inputs: ScanInputs, t: int) -> ScanInputs:
     return ScanInputs(a, x, b, cf, cg, inputs.eta_BH)
 
 
+def chunk_size(length: int, chunk: int = CHUNK) -> int:
+    """Return the cheapest chunk up to ``chunk`` events: padding is work, and odd sizes multiply slowly."""
+
+    def cost(size: int) -> float:
+        return -(-length // size) * size * (1 if size % 4 == 0 else 1.1)
+
+    return min(range(min(length, chunk), chunk // 2, -1), key=cost, default=length)
+
+
 def scan_chunked(inputs: ScanInputs, horizon: int, chunk: int = CHUNK) -> tuple[Tensor, Tensor | None]:
     """All positions at once, as matrix products over chunks; cost linear in L.
 
@@ -148,68 +159,41 @@ def scan_chunked(inputs: ScanInputs, horizon: int, chunk: int = CHUNK) -> tuple[
         y_BLD read from h, and y_BLD read from s (None when ``inputs.cg_BLN`` is None).
     """
     length = inputs.x_BLD.shape[1]
-    chunk = max(_even(length, chunk), horizon)
+    chunk = max(chunk_size(length, chunk), horizon)
     a, x, b, cf = (_chunks(p, chunk) for p in inputs[:4])
     s_BCQH = a.cumsum(2)
-    grow_BCQD = _spread(s_BCQH.exp(), x)
-    key_BCQD = _spread((-s_BCQH).exp(), x) * x
-    state_BCND = _carry(b.mT @ key_BCQD, grow_BCQD[:, :, -1:])
-    y_h = grow_BCQD * ((cf @ b.mT).tril() @ key_BCQD + cf @ state_BCND)
+    seen_QQ = x.new_ones(chunk, chunk).tril()
+    y_h = read(Sources(x, b, -s_BCQH, s_BCQH[:, :, -1]), cf, s_BCQH, seen_QQ, overlap=0)
     y_h = y_h.flatten(1, 2)[:, :length]
     if inputs.cg_BLN is None or inputs.eta_BH is None:
         return y_h, None
-    cg = _chunks(inputs.cg_BLN, chunk)
-    near = grow_BCQD * _near(cg, b, key_BCQD, grow_BCQD[:, :, -1:], horizon)
-    far = _far(inputs, cg, horizon, chunk)
-    return y_h, (near + far).flatten(1, 2)[:, :length]
+    before_BCQH = _chunks(inputs.eta_BH[:, None] * (inputs.a_BLH.cumsum(1) - inputs.a_BLH), chunk)
+    y_s = _read_chunks_flipped(x, b, _chunks(inputs.cg_BLN, chunk), s_BCQH, before_BCQH, horizon)
+    return y_h, y_s.flatten(1, 2)[:, :length]
 
 
-def _even(length: int, chunk: int) -> int:
-    """Return the chunk, ``chunk`` at most, that cuts ``length`` into as many pieces with least padding."""
-    return -(-length // -(-length // chunk))
-
-
-def _carry(gain_BCND: Tensor, decay_BC1D: Tensor) -> Tensor:
-    """Return the state each chunk starts from: state' = decay (state + gain), chunk after chunk."""
-    state, states = torch.zeros_like(gain_BCND[:, 0]), []
-    for gain, decay in zip(gain_BCND.unbind(1), decay_BC1D.unbind(1), strict=True):
-        states.append(state)
-        state = decay * (state + gain)
-    return torch.stack(states, 1)
-
-
-def _near(cg: Tensor, b: Tensor, key: Tensor, last_grow: Tensor, horizon: int) -> Tensor:
-    """Read the last ``horizon`` events, those of the chunk before included, up to the factor exp(s_t)."""
-    size, overlap = key.shape[2], horizon - 1
-    tail = slice(size - overlap, size)
-    key = torch.cat([_previous(last_grow * key[:, :, tail]), key], 2)
-    b = torch.cat([_previous(b[:, :, tail]), b], 2)
-    band = torch.ones(size, size + overlap, dtype=key.dtype, device=key.device).tril(overlap).triu()
-    return (cg @ b.mT * band) @ key
+def _read_chunks_flipped(
+    x: Tensor, b: Tensor, cg: Tensor, s_BCQH: Tensor, before_BCQH: Tensor, horizon: int
+) -> Tensor:
+    """Read the last ``horizon`` events as h would, and the flipped state of the prefix before them."""
+    chunk, overlap = x.shape[2], horizon - 1
+    # Log-decay from an event to the start of the chunk: of the chunk before, its last ``horizon`` events.
+    since = torch.cat([_previous(s_BCQH[:, :, -1:] - s_BCQH[:, :, chunk - horizon :]), -s_BCQH], 2)
+    near_QM = x.new_ones(chunk, chunk + overlap).tril(overlap).triu()
+    near = read(Sources(x, b, since[:, :, 1:], None), cg, s_BCQH, near_QM, overlap)
+    far_QQ, stays_BCH = x.new_ones(chunk, chunk).tril(-1), torch.zeros_like(s_BCQH[:, :, 0])
+    prefix = Sources(x, b, _delayed(before_BCQH, overlap), stays_BCH)
+    return near + read(prefix, cg, s_BCQH + since[:, :, :chunk], far_QQ, overlap)
 
 
 def _previous(chunks: Tensor) -> Tensor:
     return F.pad(chunks[:, :-1], (0, 0, 0, 0, 1, 0))
 
 
-def _far(inputs: ScanInputs, cg: Tensor, horizon: int, chunk: int) -> Tensor:
-    """Read the flipped state of the prefix that ends ``horizon`` events ago."""
-    assert inputs.eta_BH is not None
-    a_BLH = inputs.a_BLH
-    before_BLH = a_BLH.cumsum(1) - a_BLH
-    weight_BLH = (inputs.eta_BH[:, None] * before_BLH).exp()
-    x = _chunks(_late(_spread(weight_BLH, inputs.x_BLD) * inputs.x_BLD, horizon), chunk)
-    b = _chunks(_late(inputs.b_BLN, horizon), chunk)
-    gain_BCND = b.mT @ x
-    state_BCND = gain_BCND.cumsum(1) - gain_BCND
-    window_BLH = sum((_late(a_BLH, j) for j in range(1, horizon)), start=a_BLH)
-    decay = _chunks(_spread(window_BLH.exp(), inputs.x_BLD), chunk)
-    return decay * ((cg @ b.mT).tril() @ x + cg @ state_BCND)
-
-
-def _late(x_BLK: Tensor, steps: int) -> Tensor:
+def _delayed(x_BCQH: Tensor, steps: int) -> Tensor:
     """Shift towards the future by ``steps`` events, zeros first."""
-    return F.pad(x_BLK, (0, 0, steps, 0))[:, : x_BLK.shape[1]]
+    shifted = F.pad(x_BCQH.flatten(1, 2), (0, 0, steps, 0))
+    return shifted[:, : shifted.shape[1] - steps].unflatten(1, x_BCQH.shape[1:3])
 
 
 def _chunks(x_BLK: Tensor, chunk: int) -> Tensor:
