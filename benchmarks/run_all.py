@@ -1,4 +1,4 @@
-"""Every benchmark in turn, each in a process of its own, with its defaults (about three minutes on 2 cores).
+"""Every benchmark in turn, each in a process of its own, with its defaults (about five minutes on 2 cores).
 
 Ratios are what to read; each script says with --help what they mean.
 """
@@ -11,7 +11,7 @@ from cyclopts import App
 
 app = App(help=__doc__)
 
-SCRIPTS = ("simulator", "floor", "step_latency", "scan", "million")
+SCRIPTS = ("simulator", "floor", "step_latency", "compute", "million")
 
 
 @app.default

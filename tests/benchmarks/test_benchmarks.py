@@ -13,7 +13,7 @@ TINY = {
     "simulator": "--cohort 3 --window 6 --items 40 --large 600 --repeats 1",
     "floor": "--cohort 3 --window 6 --items 40 --cycles 1",
     "step_latency": "--lengths 2 5 --items 40 --steps 2 --repeats 1",
-    "scan": "--lengths 4 30 --d-model 8 --tokens 60 --repeats 1",
+    "compute": "--lengths 4 30 --histories 3 20 --tokens 60 --repeats 1",
     "million": "--people 300 --items 600 --cohort 3 --rounds 1",
 }
 
