@@ -55,6 +55,15 @@ def test_training_lowers_the_loss(world):
     assert reports[-1].loss < 0.3 * reports[0].loss
 
 
+@pytest.mark.parametrize(("bits", "loss"), [(1, "full"), (4, "sampled")])
+def test_training_with_few_bits_lowers_the_loss(world, bits, loss):
+    cycles = [np.array([(start + i) % 12 + 1 for i in range(14)], np.int32) for start in range(12)]
+    few = {"upload_bits": bits, "download_bits": 16, "cohort": 12, "server_rate": 0.02}
+    sections = {"objective": {"loss": loss}, "response": {"mode": "off"}, "model": {"blocks": 1}}
+    _, reports = run(world, world.config(federated=few, **sections), 20, cycles)
+    assert reports[-1].loss < 0.4 * reports[0].loss
+
+
 @pytest.mark.parametrize("loss", ["full", "sampled"])
 def test_training_with_personal_offsets_lowers_the_loss_too(world, loss):
     cycles = [np.array([(start + i) % 12 + 1 for i in range(14)], np.int32) for start in range(12)]
@@ -79,7 +88,48 @@ def test_a_round_reports_who_took_part_and_what_travelled(world):
     assert report.events == sum(min(len(world.people[p]) - 1, 16) for p in answered)
     assert report.bytes_up == len(answered) * wire_bytes(state.weights, len(state.spread_G))
     weights = 4 * sum(w.numel() for w in state.weights.values())
-    assert report.bytes_down >= 5 * (weights + 4 * len(state.spread_G) + 4 * len(state.limits_T))
+    assert report.bytes_down == 5 * (weights + 4 * len(state.spread_G) + 4 * len(state.limits_T) + 16)
+
+
+def test_few_bits_are_counted(world):
+    plain, few = world.config(), world.config(federated={"upload_bits": 2, "download_bits": 16})
+    state = first_state(plain, world.catalogue)
+    (_, before), (_, after) = (run_round(state, EVERYBODY, world.trainer(c), c) for c in (plain, few))
+    numbers = sum(w.numel() for w in state.weights.values())
+    assert before.bytes_down - after.bytes_down == 4 * 2 * numbers
+    assert after.bytes_up == 4 * wire_bytes(state.weights, len(state.spread_G), 2)
+    assert after.bytes_up < before.bytes_up / 8
+
+
+def test_clients_learn_on_half_precision_and_the_server_keeps_its_own(world):
+    config = world.config(federated={"download_bits": 16})
+    state = world.state(config)
+    kept = {name: w.clone() for name, w in state.weights.items()}
+    sent = make_broadcast(state, config).weights
+    for name, weight in state.weights.items():
+        assert sent[name].dtype == torch.float32
+        assert np.array_equal(sent[name].numpy(), weight.numpy().astype(np.float16).astype(np.float32))
+        assert torch.equal(weight, kept[name])
+    assert not torch.equal(sent["items"], state.weights["items"])
+    assert make_broadcast(state, world.config()).weights is state.weights
+
+
+def test_a_weight_too_large_for_half_precision_is_refused(world):
+    config = world.config(federated={"download_bits": 16})
+    state = world.state(config)
+    state.weights["scale"][3] = -65504
+    make_broadcast(state, config)
+    state.weights["scale"][3] = -65520
+    with pytest.raises(PfsrError, match=r"weights of scale exceed 65504.*download_bits"):
+        make_broadcast(state, config)
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_a_movement_that_is_not_finite_is_refused_through_few_bits_too(world, bits):
+    config = world.config(federated={"upload_bits": bits, "local_rate": 1e38}, objective={"magnitude": "off"})
+    state = world.state(config)
+    with pytest.raises(PfsrError, match="not finite"):
+        run_round(state, EVERYBODY, world.trainer(config), config)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from pfsr.federated.partition import Private
-from pfsr.federated.update import Updates, wire, wire_bytes, wire_fields
+from pfsr.federated.update import Updates, compress, unwire, wire, wire_bytes, wire_fields
 from pfsr.federated.view import Broadcast
+from pfsr.model.encoder import init_weights
 
 SMALL = {"model": {"blocks": 1}}
 MESSAGE = [
@@ -30,6 +31,7 @@ MESSAGE = [
     ("spread", (6,)),
     ("within", (15,)),
 ]
+FEW_BITS = [1, 2, 4, 8]
 
 
 def messages(world, config, histories, seed: int = 0):
@@ -43,13 +45,40 @@ def messages(world, config, histories, seed: int = 0):
 def test_the_fields_of_a_message_are_these_and_no_others(world):
     config = world.config(**SMALL)
     fields = wire_fields(world.broadcast(config).weights, len(world.sites(config).names))
-    assert [tuple(field) for field in fields] == MESSAGE
+    assert [tuple(field) for field in fields] == [(*field, 32) for field in MESSAGE]
     assert wire_bytes(world.broadcast(config).weights, 6) == 4 * sum(int(np.prod(s)) for _, s in MESSAGE)
+
+
+@pytest.mark.parametrize("bits", FEW_BITS)
+def test_the_fields_of_a_compressed_message_are_these_and_no_others(world, bits):
+    weights = world.broadcast(world.config(**SMALL)).weights
+    assert [tuple(field) for field in wire_fields(weights, 6, bits)] == [
+        ("rotation", (), 64),
+        ("steps", (1,), 32),
+        ("codes", (4096,), bits),
+        ("weight", (), 32),
+        ("loss", (), 32),
+        ("spread", (6,), 32),
+        ("within", (15,), 32),
+    ]
+    assert wire_bytes(weights, 6, bits) == 8 + 4 + 512 * bits + 4 * (1 + 1 + 6 + 15)
+
+
+def test_one_bit_makes_a_megabyte_32_kilobytes(world):
+    config = world.config(model={"d_model": 64})
+    weights = init_weights(config.model, 3416, 0)
+    numbers = sum(weight.numel() for weight in weights.values())
+    blocks = -(-numbers // 4096)
+    rest = 4 * (2 + 10 + len(weights))
+    assert wire_bytes(weights, 10) == 4 * numbers + rest
+    assert wire_bytes(weights, 10, 1) == 512 * blocks + 4 * blocks + 8 + rest
+    assert wire_bytes(weights, 10) / wire_bytes(weights, 10, 1) > 30
 
 
 def test_types_that_travel_have_these_fields_and_no_others():
     assert Updates._fields == (
         "deltas", "table_BMd", "bias_BM", "rows_BM", "weight_B", "loss_B", "spread_BG", "within_BT",
+        "compressed",
     )  # fmt: skip
     assert Broadcast._fields == ("weights", "spread_G", "limits_T", "version", "negatives")
     assert Private._fields == ("offsets_BS", "fisher_BS", "rounds_B")
@@ -62,9 +91,8 @@ def test_a_message_is_its_fields_in_order(world, loss):
     updates, _ = world.learn(config, world.private(config), batch, broadcast)
     for client in range(6):
         sizes = [int(np.prod(shape)) for _, shape in MESSAGE]
-        parts = dict(
-            zip([n for n, _ in MESSAGE], wire(updates, client, broadcast.weights).split(sizes), strict=True)
-        )
+        message = wire(updates, client, broadcast.weights).view(torch.float32)
+        parts = dict(zip([n for n, _ in MESSAGE], message.split(sizes), strict=True))
         for name, moved in world.dense(updates, client, broadcast).items():
             assert torch.equal(parts[f"delta.{name}"].view(moved.shape), moved)
         assert parts["weight"].tolist() == [batch.lengths[client]]
@@ -73,27 +101,106 @@ def test_a_message_is_its_fields_in_order(world, loss):
         assert torch.equal(parts["within"], updates.within_BT[client])
 
 
-def test_every_message_of_a_model_has_the_same_length(world):
+@pytest.mark.parametrize("bits", [*FEW_BITS, 32])
+def test_every_message_of_a_model_has_the_same_length(world, bits):
     random = np.random.default_rng(0)
     short, long = (random.integers(1, 13, length, dtype=np.int32) for length in (2, 500))
     lengths, expected = set(), set()
     for loss in ("full", "sampled"):
         for mode in ("soft", "off"):
-            config = world.config(objective={"loss": loss}, response={"mode": mode})
+            sections = {"objective": {"loss": loss}, "response": {"mode": mode}}
+            config = world.config(**sections, federated={"upload_bits": bits})
             sent, _ = messages(world, config, [short, long])
-            lengths |= {4 * message.numel() for message in sent}
-            expected.add(wire_bytes(world.broadcast(config).weights, len(world.sites(config).names)))
-            assert all(message.dtype == torch.float32 for message in sent)
+            lengths |= {message.numel() for message in sent}
+            expected.add(wire_bytes(world.broadcast(config).weights, len(world.sites(config).names), bits))
+            assert all(message.dtype == torch.uint8 for message in sent)
     assert lengths == expected
     assert len(lengths) == 1
 
 
-def test_no_private_number_is_in_a_message(world):
-    config = world.config()
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+@pytest.mark.parametrize("bits", [*FEW_BITS, 32])
+def test_the_server_reads_from_a_message_exactly_what_the_simulator_sums(world, bits, loss):
+    config = world.config(objective={"loss": loss}, federated={"upload_bits": bits})
+    broadcast = world.broadcast(config, limit=0.02)
+    updates, _ = world.learn(config, world.private(config), world.batch(), broadcast)
+    assert (updates.rows_BM is None) == (bits < 32 or loss == "full")
+    for client in range(6):
+        message = wire(updates, client, broadcast.weights)
+        read = unwire(message, broadcast.weights, updates.spread_BG.shape[1], bits)
+        moved, summed = world.dense(read, 0, broadcast), world.dense(updates, client, broadcast)
+        assert all(torch.equal(moved[name], summed[name]) for name in broadcast.weights)
+        for name in ("weight_B", "loss_B", "spread_BG", "within_BT"):
+            assert torch.equal(getattr(read, name)[0], getattr(updates, name)[client])
+        assert bits == 32 or torch.equal(wire(read, 0, broadcast.weights), message)
+
+
+def learned(world, loss: str = "full") -> tuple[Updates, Broadcast]:
+    config = world.config(objective={"loss": loss})
+    broadcast = world.broadcast(config)
+    return world.learn(config, world.private(config), world.batch(), broadcast)[0], broadcast
+
+
+def test_32_bits_change_nothing(world):
+    updates, broadcast = learned(world)
+    assert compress(updates, broadcast.weights, range(6), 32) is updates
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+@pytest.mark.parametrize("bits", FEW_BITS)
+def test_what_the_server_decodes_is_what_was_learned_up_to_noise_that_averages_out(world, bits, loss):
+    updates, broadcast = learned(world, loss)
+    original = world.dense(updates, 3, broadcast)
+    draws = [
+        world.dense(compress(updates, broadcast.weights, range(seed, seed + 6), bits), 3, broadcast)
+        for seed in range(0, 600, 6)
+    ]
+    wrong = sum(
+        float((sum(draw[n] for draw in draws) / len(draws) - w).square().sum()) for n, w in original.items()
+    )
+    noise = {1: np.pi / 2 - 1, 2: 0.135, 4: 0.0117, 8: 8.5e-5}[bits]
+    assert wrong / sum(float(w.square().sum()) for w in original.values()) < 1.3 * noise / len(draws)
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_a_client_is_compressed_alike_alone_and_in_a_batch(world, loss):
+    updates, broadcast = learned(world, loss)
+    together = compress(updates, broadcast.weights, range(10, 16), 2)
+    for client in range(6):
+        deltas = {name: delta[client, None] for name, delta in updates.deltas.items()}
+        rest = (None if part is None else part[client, None] for part in updates[1:8])
+        alone = compress(Updates(deltas, *rest), broadcast.weights, [10 + client], 2)
+        message = wire(together, client, broadcast.weights)
+        assert torch.equal(message, wire(alone, 0, broadcast.weights))
+        one, two = world.dense(together, client, broadcast), world.dense(alone, 0, broadcast)
+        assert all(torch.equal(one[name], two[name]) for name in broadcast.weights)
+
+
+def test_the_padding_row_never_moves(world):
+    updates, broadcast = learned(world)
+    decoded = compress(updates, broadcast.weights, range(6), 1)
+    assert float(decoded.table_BMd[:, 0].abs().max()) == 0
+    assert float(decoded.bias_BM[:, 0].abs().max()) == 0
+    assert float(decoded.table_BMd[:, 1:].abs().min()) > 0
+
+
+def test_rotations_differ_between_clients_and_do_not_show_the_seed_of_the_participation(world):
+    updates, broadcast = learned(world)
+    one, two = (
+        compress(updates, broadcast.weights, seeds, 1).compressed for seeds in (range(6), range(6, 12))
+    )
+    assert one is not None and two is not None
+    assert len({*one.seeds, *two.seeds}) == 12
+    assert not {*one.seeds, *two.seeds} & set(range(12))
+
+
+@pytest.mark.parametrize("bits", [1, 8, 32])
+def test_no_private_number_is_in_a_message(world, bits):
+    config = world.config(federated={"upload_bits": bits})
     sent, after = messages(world, config, world.people)
     for message, offsets, fisher in zip(sent, after.offsets_BS, after.fisher_BS, strict=True):
         private = torch.cat([offsets, fisher])
-        assert not bool(torch.isin(private[private != 0], message).any())
+        assert not bool(torch.isin(private[private != 0], message.view(torch.float32)).any())
 
 
 def test_without_a_response_nothing_private_reaches_a_message(world):

@@ -19,7 +19,7 @@ from pfsr.federated.batch import ClientBatch
 from pfsr.federated.learning import gradients, mean_loss, offset_gradients, run_pass
 from pfsr.federated.partition import Private
 from pfsr.federated.personal import Prior, personal_step, prior
-from pfsr.federated.update import Updates
+from pfsr.federated.update import Updates, compress
 from pfsr.federated.view import Broadcast, View, receive
 from pfsr.model.encoder import ITEM_BIAS, ITEMS
 from pfsr.model.magnitude import project, spread_contribution
@@ -39,7 +39,7 @@ def local_update(
         sites: the layout of the offsets (see ``response_sites``).
 
     Returns:
-        what leaves the devices, and the private parameters that stay.
+        what leaves the devices, as the server reads it, and the private parameters that stay.
     """
     pulled = prior(broadcast, config, sites)
     moved, private, loss_B = _learn(receive(broadcast, batch), private, batch, config, pulled)
@@ -54,7 +54,8 @@ def local_update(
         torch.ones(len(loss_B), len(broadcast.weights)),
     )
     limited = _limit(updates, broadcast) if config.objective.magnitude == "dynamic" else updates
-    return limited, private._replace(rounds_B=private.rounds_B + 1)
+    sent = compress(limited, broadcast.weights, batch.seeds, config.federated.upload_bits)
+    return sent, private._replace(rounds_B=private.rounds_B + 1)
 
 
 def adapt(
@@ -78,17 +79,33 @@ def _learn(
     """Take the local steps; return how far the shared weights moved, what stays, and the loss before."""
     here, moved, losses = view, None, []
     for step in range(config.federated.local_steps):
+        private = _ahead(here, private, batch, config, pulled)
         offsets = pulled.sites.split(private.offsets_BS) if config.response.mode != "off" else {}
         done = run_pass(here, offsets, batch, config, step)
         found = gradients(done, here, batch)
         losses.append(mean_loss(done, batch))
-        if found.offsets_BS is not None:
+        if found.offsets_BS is not None and not config.response.private_steps:
             private = personal_step(done, found.offsets_BS, private, batch, pulled, config.response)
             pulled = pulled._replace(refresh=False)
-        moved = _plus(moved, found.shared, -config.federated.local_rate)
+        uphill = _pulled_back(found.shared, moved, config.federated.proximal)
+        moved = _plus(moved, uphill, -config.federated.local_rate)
         here = _plus(view, moved) if step + 1 < config.federated.local_steps else view
     assert moved is not None
     return moved, private, losses[0]
+
+
+def _ahead(view: View, private: Private, batch: ClientBatch, config: Config, pulled: Prior) -> Private:
+    """Take the private steps that come before a shared one: FedRep, arXiv 2102.07078."""
+    for step in range(config.response.private_steps):
+        done = run_pass(view, pulled.sites.split(private.offsets_BS), batch, config, step)
+        gradient_BS = offset_gradients(done, batch)
+        private = personal_step(done, gradient_BS, private, batch, pulled, config.response)
+    return private
+
+
+def _pulled_back(gradient: View, moved: View | None, proximal: float) -> View:
+    """Add the gradient of (proximal / 2) |w - w_broadcast|^2: FedProx, arXiv 1812.06127."""
+    return gradient if moved is None or not proximal else _plus(gradient, moved, proximal)
 
 
 def _plus(view: View | None, other: View, factor: float = 1.0) -> View:

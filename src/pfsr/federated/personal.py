@@ -5,7 +5,8 @@
     e <- e - eta_p r F^-1 grad_e J                  J: mean loss plus the pull of the Dynamic Magnitude Loss
 
 r F^-1 = T / (T F + 1 / tau^2) is the posterior variance times T: a damped natural-gradient step, so eta_p
-is a share of the way to the most probable offsets and needs no tuning to the scale of a site.
+is a share of the way to the most probable offsets and needs no tuning to the scale of a site. The mode
+``plain`` is the rivals' step, without F: e <- e - eta_p grad_e J.
 Source: "Personalized Federated Sequential Recommender" (arXiv 2603.22349), Variable Response Mechanism.
 
 Shapes: B clients, S offsets.
@@ -66,11 +67,13 @@ def personal_step(
         prior: what pulls the offsets.
         response: the configuration of the Variable Response Mechanism.
     """
+    full_BS = gradient_BS + pull(private.offsets_BS, batch.events_B, prior.spread_S)
+    if response.mode == "plain":
+        return private._replace(offsets_BS=private.offsets_BS - response.rate * full_BS)
     due_B = (private.fisher_BS == 0).all(1) | prior.refresh
     if bool(due_B.any()):
         probe_BS = fisher_probe(done, batch, prior.sites)
         private = private._replace(fisher_BS=_running_fisher(private.fisher_BS, probe_BS, due_B))
-    full_BS = gradient_BS + pull(private.offsets_BS, batch.events_B, prior.spread_S)
     return private._replace(offsets_BS=_moved(private, full_BS, batch.events_B, prior.spread_S, response))
 
 

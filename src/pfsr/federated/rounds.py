@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pfsr.config import Config
+from pfsr.errors import PfsrError
 from pfsr.federated.aggregate import PartialSum, pseudo_gradient
 from pfsr.federated.cohort import sample_cohort, who_answers
 from pfsr.federated.seeds import derive
@@ -30,6 +31,9 @@ from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEMS, init_weights
 from pfsr.model.magnitude import FIRST_LIMIT, FIRST_SPREAD, next_limits, next_spread
 from pfsr.model.response import response_sites
+
+HALF_MOST = 65504
+"""The largest number in half precision."""
 
 Trainer = Callable[[Broadcast, np.ndarray], PartialSum]
 """Lets the clients (rows of people) learn under a broadcast, and adds up what leaves their devices."""
@@ -79,29 +83,36 @@ def run_round(
     """Run one round over ``clients`` (rows of people who may take part).
 
     Raises:
-        PfsrError: an update is not finite; ``state`` is still good.
+        PfsrError: an update is not finite, or a weight too large to send; ``state`` is still good.
     """
     federated = config.federated
     cohort = sample_cohort(clients, federated.cohort, config.seed, state.round)
     answering = who_answers(cohort, federated.unavailable, config.seed, state.round)
     if not len(answering):
-        return state._replace(round=state.round + 1), _nobody(state, cohort)
+        return state._replace(round=state.round + 1), _nobody(state, cohort, config)
     total = train(make_broadcast(state, config), answering)
     gradient = pseudo_gradient(total, federated.local_rate)
     weights, moments = server_step(state.weights, state.moments, gradient, federated, state.round)
     spread, limits = _follow(state, total, config)
-    return ServerState(weights, moments, spread, limits, state.round + 1), _report(state, cohort, total)
+    return ServerState(weights, moments, spread, limits, state.round + 1), _report(
+        state, cohort, total, config
+    )
 
 
 def make_broadcast(state: ServerState, config: Config) -> Broadcast:
-    """Return what the clients of the coming round receive."""
+    """Return what the clients of the coming round receive.
+
+    Raises:
+        PfsrError: a weight is too large for half precision.
+    """
     items = len(state.weights[ITEMS]) - 1
     negatives = None
     if uses_sampled_loss(config, items):
         random = np.random.default_rng(derive(config.seed, "negatives", state.round))
         drawn = random.choice(items, config.objective.negatives, replace=False, shuffle=False) + 1
         negatives = torch.from_numpy(drawn)
-    return Broadcast(state.weights, state.spread_G, state.limits_T, state.round, negatives)
+    weights = state.weights if config.federated.download_bits == 32 else _half(state.weights)
+    return Broadcast(weights, state.spread_G, state.limits_T, state.round, negatives)
 
 
 def uses_sampled_loss(config: Config, items: int) -> bool:
@@ -121,23 +132,47 @@ def _follow(state: ServerState, total: PartialSum, config: Config) -> tuple[Tens
     return next_spread(state.spread_G, total.spread_G / total.clients), limits
 
 
-def _nobody(state: ServerState, cohort: np.ndarray) -> RoundReport:
-    return RoundReport(state.round + 1, None, 0, len(cohort), 0, 0, len(cohort) * _broadcast_bytes(state))
+def _half(weights: Weights) -> Weights:
+    """Return weights as clients read them from half precision; the server keeps its own as they are."""
+    halves = {name: weight.half() for name, weight in weights.items()}
+    for name, half in halves.items():
+        if bool(half.isinf().any()):
+            raise PfsrError(
+                f"weights of {name} exceed {HALF_MOST}, the most that half precision holds; "
+                "set federated.download_bits to 32 or lower federated.server_rate"
+            )
+    return {name: half.to(weights[name].dtype) for name, half in halves.items()}
 
 
-def _report(state: ServerState, cohort: np.ndarray, total: PartialSum) -> RoundReport:
+def _nobody(state: ServerState, cohort: np.ndarray, config: Config) -> RoundReport:
+    return RoundReport(
+        state.round + 1, None, 0, len(cohort), 0, 0, len(cohort) * _broadcast_bytes(state, config)
+    )
+
+
+def _report(state: ServerState, cohort: np.ndarray, total: PartialSum, config: Config) -> RoundReport:
     return RoundReport(
         state.round + 1,
         float(total.loss / total.weight),
         total.clients,
         len(cohort) - total.clients,
         int(total.weight),
-        total.clients * wire_bytes(state.weights, len(state.spread_G)),
-        len(cohort) * _broadcast_bytes(state),
+        total.clients * _update_bytes(state, config),
+        len(cohort) * _broadcast_bytes(state, config),
     )
 
 
-def _broadcast_bytes(state: ServerState) -> int:
-    """Weights, tau^2 and limits as float32, version and seed of the negatives as 64-bit integers."""
+def _update_bytes(state: ServerState, config: Config) -> int:
+    """Nothing is sent when histories are pooled (they were sent once, before)."""
+    if config.training == "central":
+        return 0
+    return wire_bytes(state.weights, len(state.spread_G), config.federated.upload_bits)
+
+
+def _broadcast_bytes(state: ServerState, config: Config) -> int:
+    """Weights in 32 or 16 bits, tau^2 and limits as float32, version and seed of the negatives in 64 bits."""
+    if config.training == "central":
+        return 0
     numbers = sum(weight.numel() for weight in state.weights.values())
-    return 4 * (numbers + len(state.spread_G) + len(state.limits_T)) + 16
+    rest = 4 * (len(state.spread_G) + len(state.limits_T)) + 16
+    return numbers * config.federated.download_bits // 8 + rest

@@ -30,7 +30,7 @@ def gather_facts(bench: Bench, config: Config) -> dict[str, Any]:
         "loss": "sampled" if uses_sampled_loss(config, len(dataset.catalog)) else "full",
         "shared_parameters": sum(weight.numel() for weight in weights.values()),
         "private_parameters": 0 if config.response.mode == "off" else response_sites(config.model).total,
-        "update_bytes": wire_bytes(weights, groups),
+        "update_bytes": wire_bytes(weights, groups, config.federated.upload_bits),
         "seed": config.seed,
         "cores": available_cores(),
         "versions": {name: version(name) for name in ("pfsr", "torch", "numpy", "polars")}
