@@ -94,8 +94,8 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_does_not(make_run, fi
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_number_of_threads_does_not_matter(threads, make_run, finished):
     run: Run = make_run()
-    simulator = Simulator(run.simulator.population, run.config, threads=threads)
-    train(run._replace(simulator=simulator), Quiet())
+    simulator = Simulator(run.trainer.population, run.config, threads=threads)
+    train(run._replace(trainer=simulator), Quiet())
     assert outcome(run.folder) == outcome(finished.folder)
 
 
@@ -137,7 +137,7 @@ def test_facts_say_what_the_run_was_made_of(finished):
     assert facts["events"] == len(finished.bench.dataset.sequences.items)
     assert facts["synthetic"] is False
     assert facts["shared_parameters"] == sum(weight.numel() for weight in weights.values())
-    assert facts["private_parameters"] == finished.simulator.sites.total
+    assert facts["private_parameters"] == finished.trainer.sites.total
     assert {"pfsr", "torch", "numpy", "polars", "python"} <= set(facts["versions"])
     assert facts["wall_seconds"] >= 0
     assert facts["peak_memory_bytes"] > 0

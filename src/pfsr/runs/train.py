@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pfsr.baselines.central import Pooled
 from pfsr.config import Config, resolve
 from pfsr.data.dataset import Dataset
 from pfsr.data.loading import load_config
@@ -35,7 +36,7 @@ class Run(NamedTuple):
     config: Config
     bench: Bench
     store: PrivateStore
-    simulator: Simulator
+    trainer: Simulator | Pooled
 
 
 def start_run(folder: RunFolder, config: Config, dataset: Dataset | None = None) -> Run:
@@ -102,7 +103,7 @@ def train(run: Run, watcher: Watcher) -> Recommender:
     watcher.start(run.config.federated.rounds, progress.round)
     while not _finished(run.config, progress):
         began = time.perf_counter()
-        state, report = run_round(state, clients, run.simulator, run.config)
+        state, report = run_round(state, clients, run.trainer, run.config)
         seconds = time.perf_counter() - began
         _refuse_divergence(state, run.config)
         progress = progress._replace(round=state.round, seconds=progress.seconds + seconds)
@@ -147,8 +148,9 @@ def _bench(config: Config, dataset: Dataset) -> Bench:
 def _assemble(folder: RunFolder, config: Config, bench: Bench) -> Run:
     sequences = bench.dataset.sequences
     store = PrivateStore(folder.private, len(sequences), response_sites(config.model).total)
-    simulator = Simulator(Population(sequences, bench.split.train_ends, store), config)
-    return Run(folder, config, bench, store, simulator)
+    population = Population(sequences, bench.split.train_ends, store)
+    trainer = Pooled(population, config) if config.training == "central" else Simulator(population, config)
+    return Run(folder, config, bench, store, trainer)
 
 
 def _where_it_stands(run: Run) -> tuple[ServerState, Progress]:
@@ -205,7 +207,7 @@ def _adapt(run: Run, state: ServerState, progress: Progress) -> None:
     else:
         save_bundle(Recommender(run.config.model, run.bench.dataset.catalog, state.weights), run.folder.best)
         progress = progress._replace(best_round=state.round)
-        run.simulator.adapt(make_broadcast(state, run.config), eligible(run.bench.split.train_ends, 2))
+        run.trainer.adapt(make_broadcast(state, run.config), eligible(run.bench.split.train_ends, 2))
     # The facts first: a run whose checkpoint says that it is complete has them.
     facts = read_json(run.folder.facts)
     facts |= {"model_of_round": progress.best_round, "wall_seconds": round(progress.seconds, 1)}
