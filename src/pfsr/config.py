@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pfsr.errors import PfsrError
 
@@ -18,6 +18,11 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _whole(value: Any) -> Any:
+    """Read a number that the command line hands over as text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class Section(BaseModel):
@@ -109,7 +114,7 @@ class ResponseConfig(Section):
     """Private steps each person takes under the finished model, before it is evaluated or used."""
 
     @model_validator(mode="after")
-    def _natural_steps_are_shares(self) -> "ResponseConfig":
+    def _steps_fit_their_mode(self) -> "ResponseConfig":
         if self.mode != "plain" and self.private_steps:
             raise ValueError("private_steps needs mode = 'plain'")
         if self.mode in ("soft", "hard") and self.rate > 1:
@@ -154,9 +159,9 @@ class FederatedConfig(Section):
     """Learning rate of those steps."""
     proximal: Annotated[float, Field(ge=0)] = 0.0
     """FedProx: pull of local steps back to the broadcast model (needs two local steps to matter)."""
-    upload_bits: Literal[32, 8, 4, 2, 1] = 32
+    upload_bits: Annotated[Literal[32, 8, 4, 2, 1], BeforeValidator(_whole)] = 32
     """Bits a number of an upload; fewer than 32: rotated at random and rounded without bias."""
-    download_bits: Literal[32, 16] = 32
+    download_bits: Annotated[Literal[32, 16], BeforeValidator(_whole)] = 32
     """Bits a number of a download; 16: the clients learn on weights in half precision."""
     server: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedadam"
     """Server optimizer (textbook FedAvg: fedavg, server_rate = local_rate, warmup 0, final_rate 1)."""

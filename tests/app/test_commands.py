@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -53,6 +54,27 @@ def test_a_run_repeats_from_its_own_configuration(pfsr_command, trained, tmp_pat
     assert (again / "config.json").read_bytes() == (trained / "config.json").read_bytes()
     assert (again / "best.safetensors").read_bytes() == (trained / "best.safetensors").read_bytes()
     assert (again / "private.f32").read_bytes() == (trained / "private.f32").read_bytes()
+
+
+def test_numbers_of_bits_come_from_the_command_line(pfsr_command, recipe):
+    bits = ["--federated.upload-bits", "1", "--federated.download-bits", "16", "--federated.rounds", "1"]
+    assert pfsr_command("train", recipe, "--out", "thin", *bits).status == 0
+    thin = json.loads(Path("thin/metrics.jsonl").read_text())
+    assert pfsr_command("train", recipe, "--out", "thick", "--federated.rounds", "1").status == 0
+    thick = json.loads(Path("thick/metrics.jsonl").read_text())
+    assert thin["bytes_up"] < 0.2 * thick["bytes_up"]
+    assert thin["bytes_down"] < 0.6 * thick["bytes_down"]
+
+
+def test_central_training_over_a_recipe_that_switches_the_rest_off(pfsr_command, recipe, tmp_path):
+    off = tmp_path / "off.toml"
+    off.write_text(recipe.read_text() + '[response]\nmode = "off"\n[objective]\nmagnitude = "off"\n')
+    assert pfsr_command("train", off, "--out", "pooled", "--training", "central").status == 0
+    rounds = [json.loads(line) for line in Path("pooled/metrics.jsonl").read_text().splitlines()]
+    assert {(one["bytes_up"], one["bytes_down"]) for one in rounds} == {(0, 0)}
+    refused = pfsr_command("train", recipe, "--out", "not", "--training", "central")
+    assert refused.status == 1
+    assert "training = 'central' needs response.mode = 'off'" in refused.err
 
 
 def test_the_command_line_overrides_the_recipe(pfsr_command, recipe, world, tmp_path):

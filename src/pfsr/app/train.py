@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from pydantic import model_validator
 from rich.console import Console
 
-from pfsr.config import Config, ModelConfig, merge, read_recipe, resolve
+from pfsr.config import Config, ModelConfig, ResponseConfig, merge, read_recipe, resolve
 from pfsr.errors import PfsrError
 from pfsr.runs.conclude import evaluate_run, report_run, results_table
 from pfsr.runs.folder import new_run, open_run
@@ -25,11 +25,24 @@ class GivenModel(ModelConfig):
         return self
 
 
+class GivenResponse(ResponseConfig):
+    """The response's settings as far as the command line names them."""
+
+    @model_validator(mode="after")
+    def _steps_fit_their_mode(self) -> "GivenResponse":
+        return self
+
+
 class Given(Config):
     """The settings that the command line names, each checked alone; ``resolve`` checks the whole."""
 
     # Sections are frozen, so a narrower type is safe.
     model: GivenModel = GivenModel()  # pyright: ignore[reportIncompatibleVariableOverride]
+    response: GivenResponse = GivenResponse()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @model_validator(mode="after")
+    def _central_has_no_clients(self) -> "Given":
+        return self
 
 
 def train(

@@ -64,12 +64,10 @@ class ReportContent:
     def traffic(self) -> list[float]:
         """Return megabytes (1e6 bytes, both ways) the average person has moved by the end of each round.
 
-        Empty where bytes or the number of people are not known.
+        Empty where bytes or the number of people are not known, and where nothing moved (central training).
         """
         people = self.facts.get("people")
         if not people or not all("bytes_up" in one and "bytes_down" in one for one in self.rounds):
             return []
-        return [
-            total / people / 1e6
-            for total in accumulate(one["bytes_up"] + one["bytes_down"] for one in self.rounds)
-        ]
+        totals = list(accumulate(one["bytes_up"] + one["bytes_down"] for one in self.rounds))
+        return [total / people / 1e6 for total in totals] if any(totals) else []
