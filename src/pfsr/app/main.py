@@ -7,6 +7,7 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 from rich.console import Console
 
+from pfsr.app.compare import compare
 from pfsr.app.data import data
 from pfsr.app.evaluate import evaluate
 from pfsr.app.recommend import recommend
@@ -19,7 +20,7 @@ app = App(
     help="Personalized federated sequential recommender: learns from everybody, keeps histories on devices.",
     help_epilogue="Start with: pfsr train recipes/demo.toml",
 )
-for command in (train, evaluate, recommend, data):
+for command in (train, evaluate, recommend, compare, data):
     app.command(command)
 
 

@@ -17,14 +17,17 @@ class ModelScorer:
         model: the shared model.
         window: most recent events of a history that are read.
         store: everybody's private parameters; None: the global model.
+        donors: int64 [people], whose private parameters each person is served with; None: their own.
     """
 
     name: str
     model: Recommender
     window: int
     store: PrivateStore | None = None
+    donors: np.ndarray | None = None
 
     def score(self, people: np.ndarray, histories: list[np.ndarray]) -> np.ndarray:
         """Return scores float32 [n, items + 1] (see ``evaluation.Scorer``)."""
-        offsets = None if self.store is None else self.store.read(people).offsets_BS
+        givers = people if self.donors is None else self.donors[people]
+        offsets = None if self.store is None else self.store.read(givers).offsets_BS
         return self.model.score([history[-self.window :] for history in histories], offsets).numpy()

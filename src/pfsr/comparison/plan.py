@@ -1,0 +1,123 @@
+"""Which cells a comparison has, in the order in which they are made."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pfsr.comparison.cell import Cell, Wanted, made_of
+from pfsr.comparison.method import BUILT_IN, Method, find_method
+from pfsr.config import Config, merge, resolve
+from pfsr.data.loading import load_config
+from pfsr.data.split import split
+from pfsr.errors import PfsrError
+from pfsr.runs.folder import RunFolder
+
+
+class Comparison(NamedTuple):
+    """A table to be filled.
+
+    Attributes:
+        out: the folder it lies in.
+        config: the recipe's own configuration.
+        seeds: one column of cells each.
+        facts: data and split, in the order a reader wants them; ``split_hash`` is shared by all cells.
+        cells: in the order in which they are made: a cell comes after the one it needs.
+        command: the shell line that makes it.
+    """
+
+    out: Path
+    config: Config
+    seeds: list[int]
+    facts: dict[str, Any]
+    cells: list[Cell]
+    command: str
+
+    @property
+    def methods(self) -> list[Method]:
+        """The methods, each once, in the order of their cells."""
+        return list({cell.method.name: cell.method for cell in self.cells}.values())
+
+
+def plan(
+    settings: dict[str, Any], names: Iterable[str], seeds: list[int], out: Path, command: str = ""
+) -> Comparison:
+    """Return the comparison of the methods ``names`` (empty: all) under a recipe's ``settings``.
+
+    Raises:
+        PfsrError: a method or a setting is wrong, or the data cannot be read.
+    """
+    methods = _with_what_they_need([find_method(name) for name in names or BUILT_IN])
+    config = resolve(settings)
+    settings = merge(settings, {"data": _findable(config)})
+    facts = _facts(config)
+    cells: dict[tuple[str, int], Cell] = {}
+    for index, seed in enumerate(seeds):
+        for method in methods:
+            if method.kind == "rule" and index:
+                continue
+            base = cells[method.of, seed] if method.of else None
+            what = made_of(method, settings, seed, base.method if base else None)
+            folder = RunFolder(out / "cells" / method.name / f"seed-{seed}")
+            below = str(base.folder.root.resolve()) if base else None
+            wanted = Wanted(
+                method=method.name, seed=seed, made_of=what, split=facts["split_hash"], base=below
+            )
+            cells[method.name, seed] = Cell(method, folder, wanted, base)
+    return Comparison(out, config, seeds, facts, list(cells.values()), command)
+
+
+def parse_seeds(text: str, first: int) -> list[int]:
+    """Return the seeds that ``3`` (how many, from ``first`` on) or ``0,1,7`` (which) names.
+
+    Raises:
+        PfsrError: it is neither.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+        raise PfsrError(f"--seeds {text!r}: give how many (3) or which (0,1,7)")
+    numbers = [int(part) for part in parts]
+    if "," in text:
+        return list(dict.fromkeys(numbers))
+    if not numbers[0]:
+        raise PfsrError("--seeds 0: needs at least one")
+    return list(range(first, first + numbers[0]))
+
+
+def _with_what_they_need(methods: list[Method]) -> list[Method]:
+    """Put the method that another starts from before it, and add it where it is missing."""
+    given = {method.name: method for method in methods}
+    if len(given) < len(methods):
+        names = [method.name for method in methods]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise PfsrError(f"--methods: {twice} is there twice; a method is named by its file")
+    ordered: dict[str, Method] = {}
+    for method in methods:
+        if method.of:
+            below = given.get(method.of) or find_method(method.of)
+            if below.kind != "run":
+                raise PfsrError(
+                    f"method {method.name}: of = {method.of!r} is no run and leaves no model to start from"
+                )
+            ordered.setdefault(below.name, below)
+        ordered.setdefault(method.name, method)
+    return list(ordered.values())
+
+
+def _findable(config: Config) -> dict[str, str]:
+    """Name files by their whole path, so that workers and later calls find them from anywhere."""
+    named = {"source": config.data.source, "titles": config.data.titles}
+    return {key: str(Path(name).resolve()) for key, name in named.items() if name and Path(name).is_file()}
+
+
+def _facts(config: Config) -> dict[str, Any]:
+    dataset = load_config(config.data)
+    held_out = split(dataset.sequences, config.data.split)
+    return {
+        "data": dataset.name,
+        "synthetic": config.data.source == "synthetic",
+        "people": len(dataset.sequences),
+        "items": len(dataset.catalog),
+        "events": len(dataset.sequences.items),
+        "split": held_out.kind,
+        "split_hash": held_out.digest,
+    }

@@ -1,0 +1,78 @@
+"""The process that makes one cell: ``python -m pfsr.comparison.worker FOLDER``.
+
+A process of its own, so that its memory is returned and its death harms no other cell. SIGTERM asks it to
+stop resumably after the round; it does the same when the program that started it is gone. Ends with 0 (done),
+1 (failed; the last line of its log says why) or 130 (stopped).
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from pfsr.comparison.work import make_cell, read_wanted
+from pfsr.errors import PfsrError
+from pfsr.runs.folder import RunFolder
+from pfsr.runs.train import Interrupted
+from pfsr.runs.watcher import Quiet
+from pfsr.simulation.memory import keep_freed_memory
+
+STOPPED = 130
+
+
+class StopsWhenAsked(Quiet):
+    """Follows in silence; stops the run after SIGTERM, or when the parent process is gone.
+
+    Ctrl-C reaches every process of a terminal; it is left to the parent, which then asks.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._parent = os.getppid()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def wants_to_stop(self) -> bool:
+        """Tell whether it was asked, or left alone."""
+        return self._asked or os.getppid() != self._parent
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+
+
+def main(root: Path) -> int:
+    """Make the cell in the folder ``root``; return the exit status."""
+    watcher = StopsWhenAsked()
+    keep_freed_memory()
+    try:
+        with alone_in(root):
+            make_cell(RunFolder(root), read_wanted(root), watcher)
+    except Interrupted:
+        return STOPPED
+    except PfsrError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+@contextmanager
+def alone_in(root: Path) -> Iterator[None]:
+    """Wait until no other process works in ``root`` (where the system has file locks), and keep others out.
+
+    A comparison that was killed may leave a worker that is still finishing its round.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (root / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,65 @@
+"""Which cells there are: what needs another comes after it, and a rule has one cell."""
+
+import pytest
+
+from pfsr.comparison.plan import parse_seeds
+from pfsr.errors import PfsrError
+
+
+def labels(comparison):
+    return [cell.label for cell in comparison.cells]
+
+
+def test_seed_by_seed_and_rules_once(planned):
+    comparison = planned("markov", "pfsr", "pfsr-forward", seeds=(4, 7))
+    assert labels(comparison) == [
+        "markov", "pfsr seed 4", "pfsr-forward seed 4", "pfsr seed 7", "pfsr-forward seed 7",
+    ]  # fmt: skip
+    assert len({cell.folder.root for cell in comparison.cells}) == 5
+    assert {cell.wanted.split for cell in comparison.cells} == {comparison.facts["split_hash"]}
+
+
+def test_what_ditto_starts_from_is_added_before_it_with_the_same_seed(planned):
+    comparison = planned("ditto", "amb-fedadam", seeds=(0, 1))
+    assert labels(comparison) == ["amb-fedadam seed 0", "ditto seed 0", "amb-fedadam seed 1", "ditto seed 1"]
+    assert labels(planned("ditto")) == ["amb-fedadam seed 0", "ditto seed 0"]
+    below, ditto = comparison.cells[:2]
+    assert ditto.base is below
+    assert ditto.wanted.made_of.base == below.wanted.made_of
+    assert ditto.wanted.made_of.config.response.mode == "off"
+
+
+def test_a_rule_depends_on_the_data_alone(planned):
+    one, other = planned("markov"), planned("markov", seeds=(0,), federated={"rounds": 99})
+    assert one.cells[0].wanted.made_of == other.cells[0].wanted.made_of
+    assert planned("pfsr").cells[0].wanted != planned("pfsr", federated={"rounds": 99}).cells[0].wanted
+
+
+def test_no_names_are_all_methods(planned):
+    assert len(planned().methods) == 30
+
+
+def test_a_method_of_ones_own_stands_beside(planned, own_method):
+    path = own_method("mine", 'about = "x"\nkind = "run"\n[settings.federated]\ncohort = 8')
+    assert labels(planned("pfsr", str(path))) == ["pfsr seed 0", "mine seed 0"]
+    with pytest.raises(PfsrError, match="mine is there twice"):
+        planned(str(path), str(path))
+
+
+def test_ditto_needs_a_run_below(planned, own_method):
+    text = 'about = "x"\nkind = "ditto"\nof = "markov"\n[tuning]\nsteps = 1\nrate = 0.1'
+    with pytest.raises(PfsrError, match="of = 'markov' is no run and leaves no model"):
+        planned(str(own_method("mine", text)))
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("1", [5]), ("3", [5, 6, 7]), ("0,1,7", [0, 1, 7]), ("4,", [4]), ("1,1", [1])]
+)
+def test_seeds_are_a_number_or_a_list(text, seeds):
+    assert parse_seeds(text, 5) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "0", "x", "-1", "1.5", "1,x"])
+def test_other_seeds_are_refused(text):
+    with pytest.raises(PfsrError, match="--seeds"):
+        parse_seeds(text, 0)
