@@ -46,6 +46,9 @@ class DataConfig(Section):
     """The source's column that says when (a number; larger is later)."""
     core: Count = 5
     """k-core filter: drop people and items with fewer events, until none is left to drop (0: keep all)."""
+    ties: Literal["kept", "shuffled"] = "kept"
+    """A person's events at one and the same time: in the order of the source, or shuffled, which tells how
+    much of a result rests on that order."""
     split: Literal["leave-one-out", "time"] = "leave-one-out"
     """Hold out each person's last event, or everything after one moment in time."""
 

@@ -156,3 +156,22 @@ def test_foreign_formats_hold_the_same_histories():
     }
     assert tab.catalog.title(tab.catalog.row("1")) == "Toy Story (1995)"
     assert recbole.catalog.title(recbole.catalog.row("1")) == "Toy Story"
+
+
+def test_shuffled_ties_change_the_order_inside_a_tie_and_nothing_else():
+    people, events = np.repeat(np.arange(40), 12), np.tile(np.arange(12), 40)
+    table = pl.DataFrame({"user_id": people, "item_id": events + 7 * people % 30, "timestamp": events // 4})
+    kept, shuffled, again = (load(table, core=0, shuffle_ties=shuffle) for shuffle in (False, True, True))
+    assert list(kept.people) == list(shuffled.people)
+    assert kept.catalog.to_json() == shuffled.catalog.to_json()
+    assert np.array_equal(kept.sequences.times, shuffled.sequences.times)
+    assert not np.array_equal(kept.sequences.items, shuffled.sequences.items)
+    assert np.array_equal(again.sequences.items, shuffled.sequences.items)
+    tied = (480 // 4, 4)
+    in_ties = (np.sort(one.sequences.items.reshape(tied)) for one in (kept, shuffled))
+    assert np.array_equal(*in_ties)
+    whole = sum(
+        np.array_equal(*pair)
+        for pair in zip(*(one.sequences.items.reshape(tied) for one in (kept, shuffled)), strict=True)
+    )
+    assert whole < 20  # a tie of four keeps its order once in 24

@@ -36,6 +36,7 @@ def load(
     titles: str | Path | None = None,
     columns: dict[str, str] | None = None,
     core: int = 5,
+    shuffle_ties: bool = False,
 ) -> Dataset:
     """Read everybody's history.
 
@@ -45,19 +46,23 @@ def load(
         titles: a file with item_id and title; by default the one beside ``source``, if any.
         columns: the source's own names for user_id, item_id and timestamp, where they differ.
         core: people and items with fewer events are dropped, until none is left to drop (0: keep all).
+        shuffle_ties: put a person's events at one and the same time in random order (always the same one)
+            instead of the source's.
 
     Raises:
         PfsrError: the source cannot be read or holds something that is no event; nothing is left.
     """
     events = read_events(source, columns)
-    made = build(events, _name(source), core, _titles(source, titles))
-    return replace(made, origin=_origin(source, titles, columns, core))
+    made = build(_shuffled(events) if shuffle_ties else events, _name(source), core, _titles(source, titles))
+    origin = _origin(source, titles, columns, core)
+    return replace(made, origin=origin | {"ties": "shuffled"} if origin and shuffle_ties else origin)
 
 
 def load_config(config: DataConfig) -> Dataset:
     """Read the data set that the ``data`` section names; raises like :func:`load`."""
     columns = {"user_id": config.user_column, "item_id": config.item_column, "timestamp": config.time_column}
-    return load(config.source, titles=config.titles, columns=columns, core=config.core)
+    shuffle = config.ties == "shuffled"
+    return load(config.source, titles=config.titles, columns=columns, core=config.core, shuffle_ties=shuffle)
 
 
 def read_events(source: Any, columns: dict[str, str] | None = None) -> Interactions:
@@ -104,6 +109,12 @@ def build(events: Interactions, name: str, core: int, titles: dict[str, str] | N
     people = _taken(events.people, present_people)
     _refuse_single_events(sequences, people, name)
     return Dataset(name, people, _catalog(_taken(events.item_ids, present_items), titles), sequences)
+
+
+def _shuffled(events: Interactions) -> Interactions:
+    """Put events in another order; the sort by time that follows is stable, so only ties keep it."""
+    order = np.random.default_rng(0).permutation(len(events.users))
+    return replace(events, users=events.users[order], items=events.items[order], times=events.times[order])
 
 
 def _from_text(path: Path, columns: dict[str, str] | None) -> Interactions:
