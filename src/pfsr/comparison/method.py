@@ -22,7 +22,7 @@ BUILT_IN = (
     *("sasrec-fedavg", "gru4rec-fedavg", "mamba4rec-fedavg", "lrurec-fedavg", "amb-fedavg"),
     *("fedprox", "local-only", "ditto", "fedper", "fedrep", "pfedrec"),
     *("pfsr", "pfsr-scrambled", "pfsr-forward", "pfsr-no-response", "pfsr-hard"),
-    *("pfsr-no-magnitude", "pfsr-prox"),
+    *("pfsr-no-magnitude", "pfsr-prox", "pfsr-1bit"),
 )
 """The methods that ship with PFSR, in the order of a comparison."""
 KINDS = {
