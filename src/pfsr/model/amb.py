@@ -53,7 +53,7 @@ def init_block(config: ModelConfig, generator: torch.Generator) -> Weights:
 
 def apply_block(weights: Weights, x_BLd: Tensor, real_BL1: Tensor, config: ModelConfig) -> Tensor:
     """Return what the block adds at each position of ``x_BLd``; padding (``real_BL1`` 0) leaves no trace."""
-    projected = scaled_norm(x_BLd, _row(weights["norm"])) @ weights["project"]
+    projected = scaled_norm(x_BLd, row(weights["norm"])) @ weights["project"]
     u_BLD, rest = _split(projected, config)
     mixed_BLD = _convolve(u_BLD * real_BL1, weights)
     inputs = _scan_inputs(weights, mixed_BLD, rest, real_BL1)
@@ -65,10 +65,10 @@ def step_block(
     weights: Weights, state: BlockState, x_B1d: Tensor, config: ModelConfig
 ) -> tuple[BlockState, Tensor]:
     """Return what the block adds to one more event (x_B1d), at constant cost; see :func:`apply_block`."""
-    projected = rms_norm(x_B1d) * _row(weights["norm"]) @ weights["project"]
+    projected = rms_norm(x_B1d) * row(weights["norm"]) @ weights["project"]
     u_B1D, rest = _split(projected, config)
     window_BKD = torch.cat([state.conv_BKD, u_B1D], 1)
-    mixed_B1D = F.silu((window_BKD * _taps(weights)).sum(1, keepdim=True) + _row(weights["conv_bias"]))
+    mixed_B1D = F.silu((window_BKD * _taps(weights)).sum(1, keepdim=True) + row(weights["conv_bias"]))
     inputs = _scan_inputs(weights, mixed_B1D, rest, torch.ones_like(u_B1D[..., :1]))
     scan, y_BD, flipped_BD = scan_step(state.scan, inputs)
     flipped_B1D = None if flipped_BD is None else flipped_BD[:, None]
@@ -115,7 +115,7 @@ def _split(projected: Tensor, config: ModelConfig) -> tuple[Tensor, _Rest]:
 
 
 def _convolve(u_BLD: Tensor, weights: Weights) -> Tensor:
-    return causal_conv(u_BLD, _taps(weights), _row(weights["conv_bias"]))
+    return causal_conv(u_BLD, _taps(weights), row(weights["conv_bias"]))
 
 
 def _taps(weights: Weights) -> Tensor:
@@ -124,8 +124,8 @@ def _taps(weights: Weights) -> Tensor:
 
 
 def _scan_inputs(weights: Weights, mixed_BLD: Tensor, rest: _Rest, real_BL1: Tensor) -> ScanInputs:
-    step_BLH = F.softplus(rest.step_BLH + _row(weights["step_bias"])) * real_BL1
-    decay_BLH = (F.softplus(_row(weights["decay"])) * step_BLH).clamp(max=MAX_DECAY)
+    step_BLH = F.softplus(rest.step_BLH + row(weights["step_bias"])) * real_BL1
+    decay_BLH = (F.softplus(row(weights["decay"])) * step_BLH).clamp(max=MAX_DECAY)
     x_BLD = per_head(step_BLH, mixed_BLD)
     eta = weights.get("flip")
     eta_BH = None if eta is None else F.softplus(eta if eta.ndim == 2 else eta[None])
@@ -140,9 +140,9 @@ def _output(
     rest: _Rest,
 ) -> Tensor:
     if flipped_BLD is not None and rest.gate_BLH is not None:
-        rho_BLH = torch.sigmoid(rest.gate_BLH + _row(weights["gate_bias"]))
-        y_BLD = blend(y_BLD, flipped_BLD, rho_BLH, _row(weights["flip_norm"]))
-    y_BLD = gated(y_BLD, mixed_BLD, rest.z_BLD, _row(weights["skip"]))
+        rho_BLH = torch.sigmoid(rest.gate_BLH + row(weights["gate_bias"]))
+        y_BLD = blend(y_BLD, flipped_BLD, rho_BLH, row(weights["flip_norm"]))
+    y_BLD = gated(y_BLD, mixed_BLD, rest.z_BLD, row(weights["skip"]))
     return y_BLD @ (weights["out"] * weights["out_scale"][..., None, :])
 
 
@@ -152,6 +152,6 @@ def per_head(scale_BLH: Tensor, x_BLD: Tensor) -> Tensor:
     return (x_BLD.unflatten(-1, (heads, -1)) * scale_BLH[..., None]).flatten(-2)
 
 
-def _row(weight: Tensor) -> Tensor:
+def row(weight: Tensor) -> Tensor:
     """Let a vector, shared [k] or one per client [B, k], meet tensors [B, L, k]."""
     return weight[None, None] if weight.ndim == 1 else weight[:, None]

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from pfsr.config import ModelConfig
 from pfsr.errors import PfsrError
-from pfsr.model.amb import Weights, rms_norm
-from pfsr.model.encoders.affine import row
+from pfsr.model.amb import Weights, rms_norm, row
 from pfsr.model.encoders.layers import Layer, LayerState, Steps, layers
 from pfsr.model.encoders.positions import POSITIONS, init_positions, positions
 from pfsr.model.response import HEAD, USER

@@ -1,6 +1,6 @@
 """What the rivals' layers share: layer norm and linear maps, for weights of everybody or of each client.
 
-Shapes: B clients, L events, d = d_model, k the width of a vector.
+Shapes: B clients, L events, d = d_model.
 """
 
 import math
@@ -9,12 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pfsr.model.amb import Weights
-
-
-def row(weight: Tensor) -> Tensor:
-    """Let a vector, shared [k] or one per client [B, k], meet tensors [B, L, k]."""
-    return weight if weight.ndim == 1 else weight[:, None, :]
+from pfsr.model.amb import Weights, row
 
 
 def init_norm(width: int) -> Weights:

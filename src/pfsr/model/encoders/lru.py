@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from pfsr.config import ModelConfig
-from pfsr.model.amb import Weights
-from pfsr.model.encoders.affine import init_norm, layer_norm, residual_gain, row
+from pfsr.model.amb import Weights, row
+from pfsr.model.encoders.affine import init_norm, layer_norm, residual_gain
 
 LEAST_RADIUS, MOST_RADIUS = 0.8, 0.99
 """Between which |lambda| of a fresh layer lies."""
