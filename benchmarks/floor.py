@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from clients import Clients, broadcast_of, clients_of_file, simulator_of, synthetic_clients
 from cyclopts import App
@@ -98,7 +99,8 @@ def _full_batch(events: int, items: int) -> ClientBatch:
     generator = torch.Generator().manual_seed(0)
     drawn: Tensor = torch.randint(1, items + 1, (2, events + 1), generator=generator)
     lengths = [events, events]
-    return ClientBatch(drawn[:, :-1], drawn[:, 1:], lengths, torch.tensor(lengths).float(), [1, 2])
+    nothing = [np.zeros(0, np.int64)] * 2
+    return ClientBatch(drawn[:, :-1], drawn[:, 1:], lengths, torch.tensor(lengths).float(), [1, 2], nothing)
 
 
 def _needed(clients: Clients, config: Config) -> dict[str, int]:

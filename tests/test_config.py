@@ -42,6 +42,7 @@ def complaint(settings: dict[str, Any], overrides: dict[str, Any] | None = None)
         ({"federated": {"server_rate": float("inf")}}, "federated.server_rate"),
         ({"federated": {"unavailable": 1.0}}, "federated.unavailable"),
         ({"federated": {"final_rate": -0.1}}, "federated.final_rate"),
+        ({"objective": {"seen": "masked"}}, "objective.seen"),
         ({"model": {"dropout": float("nan")}}, "model.dropout"),
         ({"model": {"d_model": 10, "heads": 4}}, "model"),
         ({"model": {"d_model": -1}}, "model.d_model"),

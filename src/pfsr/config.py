@@ -135,6 +135,9 @@ class ObjectiveConfig(Section):
     """auto: catalogues up to this size get the full cross-entropy."""
     negatives: Positive = 512
     """Sampled negatives, common to the cohort of a round."""
+    seen: Literal["left_out", "kept"] = "left_out"
+    """What a person has already is left out of what the next item is compared with in training, as the
+    ranking leaves it out; or kept, for recommending things again (music, groceries)."""
     magnitude: Literal["dynamic", "prox", "off"] = "dynamic"
     """Dynamic Magnitude Loss; prox: one constant pull towards the global model; off: none."""
     prox: Rate = 1.0

@@ -14,7 +14,7 @@ import pytest
 
 from pfsr.app.main import main
 
-METHODS = "popularity,markov,amb-fedadam,pfsr,pfsr-scrambled"
+METHODS = "popularity,markov,amb-fedadam,pfsr-no-response,pfsr,pfsr-scrambled"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
 
 

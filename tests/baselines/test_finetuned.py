@@ -34,6 +34,8 @@ BASE: dict[str, Any] = {
 }
 CONFIG = resolve(BASE)
 SAMPLED = resolve(BASE, {"objective": {"loss": "sampled"}})
+KEPT = resolve(BASE, {"objective": {"seen": "kept"}})
+SAMPLED_KEPT = resolve(BASE, {"objective": {"loss": "sampled", "seen": "kept"}})
 
 
 def base(dtype: torch.dtype = torch.float32, config: Config = CONFIG) -> dict[str, Tensor]:
@@ -58,13 +60,25 @@ def histories(people: np.ndarray) -> list[np.ndarray]:
     return [PEOPLE.history(int(p), int(PEOPLE.lengths[p]) - 1) for p in people]
 
 
-def own_loss(weights: dict[str, Tensor], person: int, negatives: Tensor | None = None) -> Tensor:
+def out_of_play(history: Tensor, targets: Tensor, config: Config) -> Tensor:
+    """What the targets, a history's last events, do not compete with, bool [events, items + 1]."""
+    out = torch.zeros(len(targets), ITEMS + 1, dtype=torch.bool)
+    for event, target in enumerate(targets if config.objective.seen == "left_out" else []):
+        out[event, history[: len(history) - len(targets) + event]] = True
+        out[event, target] = False
+    return out
+
+
+def own_loss(
+    weights: dict[str, Tensor], person: int, config: Config = CONFIG, negatives: Tensor | None = None
+) -> Tensor:
     """Mean loss of one person's most recent training events, no batch and no client axis."""
-    events = torch.from_numpy(PEOPLE.history(person, int(ENDS[person]))[-11:].astype(np.int64))
-    read, targets = events[:-1], events[1:]
+    history = torch.from_numpy(PEOPLE.history(person, int(ENDS[person])).astype(np.int64))
+    read, targets = history[-11:][:-1], history[-11:][1:]
     x_1Ld = F.embedding(read, weights["items"])[None] * math.sqrt(CONFIG.model.d_model)
     query = encode(weights, x_1Ld, torch.ones(1, len(read), dtype=torch.bool), CONFIG.model)[0]
     logits = query @ weights["items"].T + weights["item_bias"]
+    logits = logits.masked_fill(out_of_play(history, targets, config), -torch.inf)
     if negatives is None:
         return F.cross_entropy(logits[:, 1:], targets - 1)
     others = logits[:, negatives] + math.log(ITEMS / len(negatives))
@@ -81,12 +95,16 @@ def tuned_alone(start: dict[str, Tensor], person: int, tuning: Tuning, config: C
         adam.zero_grad()
         negatives = make_broadcast(first_state(config, ITEMS)._replace(round=step), config).negatives
         distance = sum(((w - start[name]) ** 2).sum() for name, w in weights.items())
-        (own_loss(weights, person, negatives) + tuning.pull / 2 * distance).backward()
+        (own_loss(weights, person, config, negatives) + tuning.pull / 2 * distance).backward()
         adam.step()
     return {name: w.detach() for name, w in weights.items()}
 
 
-@pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["full", "sampled"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, SAMPLED, KEPT, SAMPLED_KEPT],
+    ids=["full", "sampled", "full, everything competes", "sampled, everything competes"],
+)
 @pytest.mark.parametrize("pull", [0.0, 0.8])
 def test_a_copy_is_adam_on_the_objective_written_out(config, pull):
     tuning, people = Tuning(4, 0.01, pull), np.array([TRAINED[0], LONG, TRAINED[-1]])
@@ -163,12 +181,30 @@ def test_nothing_at_or_after_the_end_of_training_is_learnt_from():
     np.testing.assert_array_equal(poisoned.score(TRAINED, seen), method(Tuning(3, 0.01)).score(TRAINED, seen))
 
 
+def with_older_events(changed: np.ndarray) -> Sequences:
+    """The same histories, but for what the longest holds before its most recent training events."""
+    items, start = PEOPLE.items.copy(), PEOPLE.offsets[LONG]
+    items[start : start + len(changed)] = changed
+    return replace(PEOPLE, items=items)
+
+
 def test_only_the_most_recent_training_events_are_learnt_from_and_none_is_hidden():
     assert ENDS[LONG] > 11
-    items = PEOPLE.items.copy()
-    start = PEOPLE.offsets[LONG]
-    items[start : start + ENDS[LONG] - 11] = 10**6
-    dropout = resolve(BASE, {"model": {"dropout": 0.0, "event_dropout": 0.0}})
-    one = method(Tuning(3, 0.01)).copies(np.array([LONG]))
-    two = method(Tuning(3, 0.01), dropout, replace(PEOPLE, items=items)).copies(np.array([LONG]))
+    sequences = with_older_events(np.full(ENDS[LONG] - 11, 10**6))
+    dropout = resolve(KEPT.model_dump(), {"model": {"dropout": 0.0, "event_dropout": 0.0}})
+    one = method(Tuning(3, 0.01), KEPT).copies(np.array([LONG]))
+    two = method(Tuning(3, 0.01), dropout, sequences).copies(np.array([LONG]))
     assert all(torch.equal(weight, two[name]) for name, weight in one.items())
+
+
+@pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["full", "sampled"])
+def test_of_older_events_it_counts_only_which_items_they_were(config):
+    older, recent = np.split(PEOPLE.history(LONG, int(ENDS[LONG])), [ENDS[LONG] - 11])
+    # As if there were no older ones: the first item read is left out of every comparison anyway.
+    nothing_older = np.full_like(older, recent[0])
+    honest, turned, other = (
+        method(Tuning(3, 0.01), config, with_older_events(events)).copies(np.array([LONG]))
+        for events in (older, older[::-1], nothing_older)
+    )
+    assert all(torch.equal(weight, turned[name]) for name, weight in honest.items())
+    assert not torch.allclose(honest["items"], other["items"])

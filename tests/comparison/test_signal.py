@@ -19,7 +19,7 @@ from pfsr.runs.watcher import Quiet
 
 PEOPLE = 30
 SPREAD = np.linspace(-0.4, 0.4, PEOPLE)
-NAMES = ("amb-fedadam", "pfsr", "pfsr-no-magnitude", "pfsr-scrambled")
+NAMES = ("pfsr-no-response", "pfsr", "pfsr-no-magnitude", "pfsr-scrambled")
 
 
 def evaluation(nll, rank=12):
@@ -61,7 +61,7 @@ def two_seeds(planned):
     comparison = planned(*NAMES, seeds=(0, 1))
     cells = cells_of(comparison)
     for seed in (0, 1):
-        write(cells["amb-fedadam", seed], {"global": 2.0 + seed + SPREAD})
+        write(cells["pfsr-no-response", seed], {"global": 2.0 + seed + SPREAD})
         losses = {"global": 2.1 + seed + SPREAD, "personal": 1.4 + seed + 0.5 * SPREAD}
         held = {"global": np.full(PEOPLE, 3.0), "personal": 2.5 + 0.1 * SPREAD}
         write(cells["pfsr", seed], losses, held, look=0.3 + 0.1 * seed)
@@ -85,9 +85,9 @@ def test_the_gain_is_against_the_separately_trained_model_of_the_same_seed(two_s
 
 
 def test_a_hit_more_is_a_gain_of_ndcg(planned):
-    comparison = planned("amb-fedadam", "fedper")
+    comparison = planned("pfsr-no-response", "fedper")
     cells = cells_of(comparison)
-    write(cells["amb-fedadam", 0], {"global": np.where(SPREAD > 0.3, 0.5, 2.0)})
+    write(cells["pfsr-no-response", 0], {"global": np.where(SPREAD > 0.3, 0.5, 2.0)})
     write(cells["fedper", 0], {"global": SPREAD + 2, "personal": np.where(SPREAD < 0, 0.5, 2.0)})
     (found,) = signals(comparison)
     assert np.array_equal(found.ndcg_gain[0], np.where(SPREAD < 0, 1.0, np.where(SPREAD > 0.3, -1.0, 0.0)))
@@ -136,9 +136,9 @@ def test_the_section_is_in_both_files(two_seeds):
 
 
 def test_a_gain_that_is_nothing_without_the_magnitude_loss_gives_a_difference(planned):
-    comparison = planned("amb-fedadam", "pfsr", "pfsr-no-magnitude")
+    comparison = planned("pfsr-no-response", "pfsr", "pfsr-no-magnitude")
     cells = cells_of(comparison)
-    write(cells["amb-fedadam", 0], {"global": np.full(PEOPLE, 3.0)})
+    write(cells["pfsr-no-response", 0], {"global": np.full(PEOPLE, 3.0)})
     write(cells["pfsr", 0], {"global": np.full(PEOPLE, 3.0), "personal": 2.9 + SPREAD})
     write(cells["pfsr-no-magnitude", 0], {"global": np.full(PEOPLE, 3.0), "personal": 3.0 + SPREAD})
     claim = signal_section(comparison).claim
@@ -147,13 +147,13 @@ def test_a_gain_that_is_nothing_without_the_magnitude_loss_gives_a_difference(pl
 
 
 def test_without_the_reference_or_anything_personal_there_is_no_section(planned):
-    comparison = planned("amb-fedadam", "pfsr")
+    comparison = planned("pfsr-no-response", "pfsr")
     cells = cells_of(comparison)
     write(cells["pfsr", 0], {"global": 2 + SPREAD, "personal": 2 + SPREAD})
     assert signal_section(comparison) is None
     conclude(comparison, [])
     assert HEADING not in (comparison.out / "results.md").read_text()
-    write(cells["amb-fedadam", 0], {"global": 2 + SPREAD})
+    write(cells["pfsr-no-response", 0], {"global": 2 + SPREAD})
     section = signal_section(comparison)
     assert "To test it takes pfsr and pfsr-no-magnitude" in section.claim
     result_file(cells["pfsr", 0].folder).unlink()
@@ -161,7 +161,7 @@ def test_without_the_reference_or_anything_personal_there_is_no_section(planned)
 
 
 def test_a_trained_run_is_compared_on_the_people_whom_it_looked_at(planned):
-    comparison = planned("amb-fedadam", "pfsr", evaluation={"people": 30}, federated={"rounds": 20})
+    comparison = planned("pfsr-no-response", "pfsr", evaluation={"people": 30}, federated={"rounds": 20})
     for cell in comparison.cells:
         make_cell(cell.folder, cell.wanted, Quiet())
     cell = cells_of(comparison)["pfsr", 0]
@@ -175,6 +175,6 @@ def test_a_trained_run_is_compared_on_the_people_whom_it_looked_at(planned):
     (found,) = signals(comparison)
     kept = look["validation"]["NLL"] - look["validation_personal"]["NLL"]
     assert found.retention == pytest.approx(kept / (shared - personal).mean())
-    pfsr, reference = cell.evaluation(), cells_of(comparison)["amb-fedadam", 0].evaluation()
+    pfsr, reference = cell.evaluation(), cells_of(comparison)["pfsr-no-response", 0].evaluation()
     assert np.allclose(found.gain[0], reference.nll - pfsr.nll)
     assert np.allclose(found.own_gain[0], cell.evaluation("test", "global").nll - pfsr.nll)

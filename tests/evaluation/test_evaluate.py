@@ -130,6 +130,17 @@ def test_a_scorer_that_spoils_its_history_does_not_change_the_masking():
     assert (judge(FromFunction(spoil), sequences).ranks == honest.ranks).all()
 
 
+@pytest.mark.parametrize("mask_seen", [True, False])
+def test_a_scorer_that_knows_nothing_loses_the_log_of_how_many_items_compete(mask_seen):
+    sequences = world(people=40)
+    result = judge(FromFunction(lambda history: np.zeros(ITEMS + 1)), sequences, mask_seen=mask_seen, batch=7)
+    for person in range(40):
+        *history, target = sequences.history(person).tolist()
+        competing = ITEMS - len(set(history) - {target}) if mask_seen else ITEMS
+        assert result.ranks[person] == competing
+        assert result.nll[person] == pytest.approx(np.log(competing))
+
+
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_the_batch_size_changes_nothing(batch):
     nearest = FromFunction(lambda history: -np.abs(np.arange(ITEMS + 1) - history[-1]))

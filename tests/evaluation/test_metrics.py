@@ -40,12 +40,16 @@ def test_rank_counts_everything_at_least_as_good(case):
 
 
 @given(ranking())
-def test_nll_is_the_cross_entropy_over_the_catalogue(case):
-    scores, targets, _ = case
-    loss = torch.nn.functional.cross_entropy(
-        torch.from_numpy(scores[:, 1:].astype(np.float64)), torch.from_numpy(targets - 1), reduction="none"
-    )
-    np.testing.assert_allclose(target_nll(scores, targets), loss.numpy(), rtol=1e-5, atol=1e-5)
+def test_nll_is_the_cross_entropy_over_what_competes(case):
+    scores, targets, seen = case
+    logits = torch.from_numpy(scores[:, 1:].astype(np.float64))
+    wanted = torch.from_numpy(targets - 1)
+    everything = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+    np.testing.assert_allclose(target_nll(scores, targets), everything.numpy(), rtol=1e-5, atol=1e-5)
+    for row, (target, items) in enumerate(zip(targets, seen, strict=True)):
+        logits[row, [item - 1 for item in items if item != target]] = -torch.inf
+    unseen = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+    np.testing.assert_allclose(target_nll(scores, targets, seen), unseen.numpy(), rtol=1e-5, atol=1e-5)
 
 
 @given(ranking())

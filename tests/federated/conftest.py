@@ -54,6 +54,17 @@ class World:
         chosen = self.people if histories is None else histories
         return client_batch(chosen, [first_seed + i for i in range(len(chosen))], 16)
 
+    def out_of_play(self, config: Config, batch: ClientBatch, row: int) -> Tensor:
+        """Return what each target of one client does not compete with, bool [events, items + 1]."""
+        length = batch.lengths[row]
+        out = torch.zeros(length, self.catalogue + 1, dtype=torch.bool)
+        if config.objective.seen == "kept":
+            return out
+        for event in range(length):
+            out[event, [*batch.before[row].tolist(), *batch.items_BL[row, : event + 1].tolist()]] = True
+            out[event, batch.targets_BL[row, event]] = False
+        return out
+
     def state(self, config: Config, dtype: torch.dtype = torch.float32, limit: float = 1e6) -> ServerState:
         """Return a server whose weights have left their first zeros and ones; its limits bind nobody."""
         random = torch.Generator().manual_seed(1)

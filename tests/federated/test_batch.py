@@ -24,6 +24,8 @@ def test_a_batch_holds_a_stretch_of_each_history_and_what_follows_each_event(his
         items, targets = batch.items_BL[row].tolist(), batch.targets_BL[row].tolist()
         assert items[1:length] == targets[: length - 1]
         assert occurs_in([items[0], *targets[:length]], history.tolist())
+        before = batch.before[row].tolist()
+        assert history.tolist()[: len(before) + length + 1] == [*before, items[0], *targets[:length]]
         assert not any(items[length:]) and not any(targets[length:])
         assert float(batch.events_B[row]) == len(history) - 1
     assert batch.items_BL.shape == (len(histories), max(batch.lengths))

@@ -19,23 +19,28 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "mamba4rec": {"encoder": "mamba4rec"},
     "lrurec": {"encoder": "lrurec"},
 }
+Client = tuple[Tensor, Tensor, Tensor]
+"""Items read, targets, and what each target does not compete with."""
+
 every_encoder = pytest.mark.parametrize("model", ENCODERS.values(), ids=ENCODERS)
 
 
-def mean_loss(weights: dict[str, Tensor], items_L: Tensor, targets_L: Tensor, model) -> Tensor:
+def mean_loss(weights: dict[str, Tensor], client: Client, model) -> Tensor:
     """Mean next-item loss of one client under one set of weights: no batch, no padding."""
+    items_L, targets_L, out_of_play_LI = client
     x_1Ld = F.embedding(items_L[None], weights["items"]) * math.sqrt(model.d_model)
     query_Ld = encode(weights, x_1Ld, items_L[None] > 0, model)[0]
     logits_LI = query_Ld @ weights["items"].T + weights["item_bias"]
+    logits_LI = logits_LI.masked_fill(out_of_play_LI, -torch.inf)
     return F.cross_entropy(logits_LI[:, 1:], targets_L - 1)
 
 
-def descend(broadcast: Broadcast, items_L: Tensor, targets_L: Tensor, config) -> dict[str, Tensor]:
+def descend(broadcast: Broadcast, client: Client, config) -> dict[str, Tensor]:
     """Plain SGD: how far every tensor moved."""
     weights = start = broadcast.weights
     for _ in range(config.federated.local_steps):
         leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-        loss = mean_loss(leaves, items_L, targets_L, config.model)
+        loss = mean_loss(leaves, client, config.model)
         grads = torch.autograd.grad(loss, list(leaves.values()))
         rate = config.federated.local_rate
         weights = {n: w.detach() - rate * g for (n, w), g in zip(leaves.items(), grads, strict=True)}
@@ -48,12 +53,16 @@ def test_shared_movement_is_sgd_of_the_plain_mean_loss(world, model, steps):
     config = world.config(
         model=model, response={"mode": "off"}, federated={"local_steps": steps, "local_rate": 0.3}
     )
-    broadcast, batch = world.broadcast(config, torch.float64), world.batch()
+    broadcast, batch = world.broadcast(config, torch.float64), world.batch(first_seed=5)
     updates, _ = world.learn(config, world.private(config), batch, broadcast)
     for row, length in enumerate(batch.lengths):
-        seen = batch.items_BL[row, :length], batch.targets_BL[row, :length]
+        client = (
+            batch.items_BL[row, :length],
+            batch.targets_BL[row, :length],
+            world.out_of_play(config, batch, row),
+        )
         actual = world.dense(updates, row, broadcast)
-        for name, moved in descend(broadcast, *seen, config).items():
+        for name, moved in descend(broadcast, client, config).items():
             torch.testing.assert_close(actual[name], moved, rtol=1e-6, atol=1e-9, msg=lambda m, n=name: n + m)
 
 

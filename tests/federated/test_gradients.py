@@ -12,18 +12,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pfsr.config import Config, ModelConfig
+from pfsr.federated.batch import ClientBatch
 from pfsr.federated.view import Broadcast
+
+Client = tuple[Tensor, Tensor, Tensor]
+"""Items read, targets, and what each target does not compete with."""
+
+both_rules = pytest.mark.parametrize("seen", ["left_out", "kept"])
 
 
 def dense_loss(
     weights: dict[str, Tensor],
     offsets: dict[str, Tensor],
-    client: tuple[Tensor, Tensor],
+    client: Client,
     config: Config,
     negatives: Tensor | None,
 ) -> Tensor:
-    """Mean next-item loss of one client, (items read, targets)."""
-    items_L, targets_L = client
+    """Mean next-item loss of one client."""
+    items_L, targets_L, out_of_play_LI = client
     personal = {name: w + offsets.get(name, torch.zeros(())) for name, w in weights.items()}
     x_Ld = F.embedding(items_L, weights["items"]) * math.sqrt(config.model.d_model)
     for index in range(config.model.blocks):
@@ -32,6 +38,7 @@ def dense_loss(
         x_Ld = x_Ld + dense_block(block, x_Ld, config.model)
     query = normed(x_Ld) * personal["scale"] + offsets.get("user", torch.zeros(()))
     logits_LI = query @ weights["items"].T + weights["item_bias"]
+    logits_LI = logits_LI.masked_fill(out_of_play_LI, -torch.inf)
     if negatives is None:
         return F.cross_entropy(logits_LI[:, 1:], targets_L - 1)
     catalogue = len(weights["items"]) - 1
@@ -83,7 +90,9 @@ def normed(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
 
-def descend(broadcast: Broadcast, offsets: dict[str, Tensor], client, config: Config) -> tuple[dict, float]:
+def descend(
+    broadcast: Broadcast, offsets: dict[str, Tensor], client: Client, config: Config
+) -> tuple[dict, float]:
     """Plain SGD of the dense model: how far every tensor moved, and the loss before."""
     start = {name: w.double() for name, w in broadcast.weights.items()}
     weights, first = start, None
@@ -98,25 +107,34 @@ def descend(broadcast: Broadcast, offsets: dict[str, Tensor], client, config: Co
     return {name: weights[name].detach() - start[name] for name in start}, first
 
 
-def client_of(batch, row: int) -> tuple[Tensor, Tensor]:
+def stretches(world) -> ClientBatch:
+    """Everybody's training events; the longest history gives a stretch of its middle."""
+    batch = world.batch(first_seed=5)
+    assert 0 < len(batch.before[5]) < len(world.people[5]) - 17
+    return batch
+
+
+def client_of(world, config: Config, batch: ClientBatch, row: int) -> Client:
     length = batch.lengths[row]
-    return batch.items_BL[row, :length], batch.targets_BL[row, :length]
+    out_of_play_LI = world.out_of_play(config, batch, row)
+    return batch.items_BL[row, :length], batch.targets_BL[row, :length], out_of_play_LI
 
 
 @pytest.mark.parametrize("view", ["associative", "forward"])
 @pytest.mark.parametrize("loss", ["full", "sampled"])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_shared_movement_is_sgd_of_the_dense_model(world, view, loss, steps):
+@both_rules
+def test_shared_movement_is_sgd_of_the_dense_model(world, view, loss, steps, seen):
     config = world.config(
         model={"view": view},
-        objective={"loss": loss},
+        objective={"loss": loss, "seen": seen},
         response={"mode": "off"},
         federated={"local_steps": steps, "local_rate": 0.3},
     )
-    broadcast, batch = world.broadcast(config, torch.float64), world.batch()
+    broadcast, batch = world.broadcast(config, torch.float64), stretches(world)
     updates, _ = world.learn(config, world.private(config), batch, broadcast)
     for row in range(len(batch.lengths)):
-        expected, before = descend(broadcast, {}, client_of(batch, row), config)
+        expected, before = descend(broadcast, {}, client_of(world, config, batch, row), config)
         actual = world.dense(updates, row, broadcast)
         assert set(actual) == set(expected)
         for name, moved in expected.items():
@@ -127,14 +145,16 @@ def test_shared_movement_is_sgd_of_the_dense_model(world, view, loss, steps):
 @pytest.mark.parametrize("view", ["associative", "forward"])
 @pytest.mark.parametrize("loss", ["full", "sampled"])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_both_phases_of_a_step_start_from_the_same_weights_and_offsets(world, view, loss, steps):
+@both_rules
+def test_both_phases_of_a_step_start_from_the_same_weights_and_offsets(world, view, loss, steps, seen):
     config = world.config(
         model={"view": view},
-        objective={"loss": loss},
+        objective={"loss": loss, "seen": seen},
         federated={"local_steps": steps, "local_rate": 0.3},
         response={"rate": 0.2},
     )
-    broadcast, batch, before = world.broadcast(config, torch.float64), world.batch(), world.private(config)
+    broadcast, batch = world.broadcast(config, torch.float64), stretches(world)
+    before = world.private(config)
     updates, after = world.learn(config, before, batch, broadcast)
     sites = world.sites(config)
     for row, history in enumerate(world.people):
@@ -145,8 +165,8 @@ def test_both_phases_of_a_step_start_from_the_same_weights_and_offsets(world, vi
         for _ in range(steps):
             weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
             offsets_S = offsets_S.detach().requires_grad_()
-            seen = client_of(batch, row)
-            value = dense_loss(weights, sites.split(offsets_S), seen, config, broadcast.negatives)
+            client = client_of(world, config, batch, row)
+            value = dense_loss(weights, sites.split(offsets_S), client, config, broadcast.negatives)
             offset_grad, *grads = torch.autograd.grad(value, [offsets_S, *weights.values()])
             pull_S = offsets_S / (events * sites.spread(broadcast.spread_G))
             offsets_S = offsets_S - 0.2 * damping_S * (offset_grad + pull_S)
@@ -160,10 +180,12 @@ def test_both_phases_of_a_step_start_from_the_same_weights_and_offsets(world, vi
 
 
 @pytest.mark.parametrize("magnitude", ["dynamic", "prox", "off"])
-def test_offsets_take_a_damped_step_down_the_personal_objective(world, magnitude):
+@both_rules
+def test_offsets_take_a_damped_step_down_the_personal_objective(world, magnitude, seen):
     """e' = e - rate T / (T F + 1 / tau^2) grad J, J the dense model's mean loss plus the pull."""
-    config = world.config(objective={"magnitude": magnitude, "prox": 3.0}, response={"rate": 0.2})
-    sites, batch, before = world.sites(config), world.batch(), world.private(config)
+    objective = {"magnitude": magnitude, "prox": 3.0, "seen": seen}
+    config = world.config(objective=objective, response={"rate": 0.2})
+    sites, batch, before = world.sites(config), stretches(world), world.private(config)
     broadcast = world.broadcast(config, torch.float64)
     broadcast = broadcast._replace(spread_G=torch.linspace(0.01, 0.5, len(broadcast.spread_G)))
     _, after = world.learn(config, before, batch, broadcast)
@@ -173,7 +195,8 @@ def test_offsets_take_a_damped_step_down_the_personal_objective(world, magnitude
     for row, history in enumerate(world.people):
         events = len(history) - 1
         offsets_S = before.offsets_BS[row].double().requires_grad_()
-        loss = dense_loss(weights, sites.split(offsets_S), client_of(batch, row), config, None)
+        client = client_of(world, config, batch, row)
+        loss = dense_loss(weights, sites.split(offsets_S), client, config, None)
         objective = loss + (offsets_S**2 / spread_S).sum() / (2 * events)
         (gradient_S,) = torch.autograd.grad(objective, offsets_S)
         damping_S = events / (events * after.fisher_BS[row] + 1 / spread_S)

@@ -37,6 +37,7 @@ def by_hand(world, config, batch, sent, steps: int):
         leaf = head.clone().requires_grad_()
         personal = HEADS[config.model.sites](query, leaf, sent.weights["scale"])
         logits = personal @ sent.weights["items"].T + sent.weights["item_bias"]
+        logits = logits.masked_fill(world.out_of_play(config, batch, 0), -torch.inf)
         # Without the loss, offsets are as good as free: their prior variance is a thousand.
         loss = F.cross_entropy(logits[:, 1:], targets - 1) + leaf @ leaf / (2 * len(items) * FREE_SPREAD)
         head = head - config.response.rate * torch.autograd.grad(loss, leaf)[0]

@@ -18,10 +18,16 @@ def settings(world, proximal: float, steps: int = 3, rate: float = 0.3, **sectio
     return world.config(response={"mode": "off"}, federated=federated, **sections)
 
 
-def next_item_loss(weights: dict[str, Tensor], items_L: Tensor, targets_L: Tensor, sent, config) -> Tensor:
+Client = tuple[Tensor, Tensor, Tensor]
+"""Items read, targets, and what each target does not compete with."""
+
+
+def next_item_loss(weights: dict[str, Tensor], client: Client, sent: Broadcast, config: Config) -> Tensor:
+    items_L, targets_L, out_of_play_LI = client
     x_1Ld = F.embedding(items_L, weights["items"])[None] * math.sqrt(config.model.d_model)
     query_Ld = encode(weights, x_1Ld, torch.ones(1, len(items_L), dtype=torch.bool), config.model)[0]
     logits_LI = query_Ld @ weights["items"].T + weights["item_bias"]
+    logits_LI = logits_LI.masked_fill(out_of_play_LI, -torch.inf)
     if sent.negatives is None:
         return F.cross_entropy(logits_LI[:, 1:], targets_L - 1)
     others = logits_LI[:, sent.negatives] + math.log((len(weights["items"]) - 1) / len(sent.negatives))
@@ -30,13 +36,13 @@ def next_item_loss(weights: dict[str, Tensor], items_L: Tensor, targets_L: Tenso
     return F.cross_entropy(logits, torch.zeros_like(targets_L))
 
 
-def descend(sent: Broadcast, items_L: Tensor, targets_L: Tensor, config: Config) -> dict[str, Tensor]:
+def descend(sent: Broadcast, client: Client, config: Config) -> dict[str, Tensor]:
     """Gradient descent on loss + (proximal / 2) |w - w_broadcast|^2, every gradient from autograd."""
     weights = sent.weights
     for _ in range(config.federated.local_steps):
         weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
         distance = sum(((w - sent.weights[name]) ** 2).sum() for name, w in weights.items())
-        loss = next_item_loss(weights, items_L, targets_L, sent, config)
+        loss = next_item_loss(weights, client, sent, config)
         grads = torch.autograd.grad(loss + config.federated.proximal / 2 * distance, list(weights.values()))
         moved = zip(weights.items(), grads, strict=True)
         weights = {name: w - config.federated.local_rate * g for (name, w), g in moved}
@@ -45,11 +51,13 @@ def descend(sent: Broadcast, items_L: Tensor, targets_L: Tensor, config: Config)
 
 @pytest.mark.parametrize("loss", ["full", "sampled"])
 @pytest.mark.parametrize("proximal", [0.0, 0.7])
-def test_local_steps_descend_the_proximal_objective(world, loss, proximal):
-    config = settings(world, proximal, objective={"loss": loss, "magnitude": "off"})
+@pytest.mark.parametrize("seen", ["left_out", "kept"])
+def test_local_steps_descend_the_proximal_objective(world, loss, proximal, seen):
+    config = settings(world, proximal, objective={"loss": loss, "magnitude": "off", "seen": seen})
     sent, batch = world.broadcast(config, torch.float64), world.batch([world.people[2]])
     updates, _ = world.learn(config, new_private(1, world.sites(config)), batch, sent)
-    expected = descend(sent, batch.items_BL[0], batch.targets_BL[0], config)
+    client = batch.items_BL[0], batch.targets_BL[0], world.out_of_play(config, batch, 0)
+    expected = descend(sent, client, config)
     for name, moved in world.dense(updates, 0, sent).items():
         torch.testing.assert_close(moved, expected[name], rtol=1e-6, atol=1e-9, msg=lambda m, n=name: n + m)
 

@@ -218,14 +218,29 @@ def test_what_a_message_says_about_offsets_is_one_clipped_number_per_group(world
     assert bool((updates.spread_BG >= 0.99e-4).all() and (updates.spread_BG <= 1).all())
 
 
-def test_under_the_full_loss_every_item_moves_whoever_did_what(world):
-    config = world.config()
+def test_under_the_full_loss_every_item_moves_whoever_did_what_if_what_was_seen_competes(world):
+    config = world.config(objective={"seen": "kept"})
     broadcast = world.broadcast(config)
     updates, _ = world.learn(config, world.private(config), world.batch(), broadcast)
     for client in range(6):
         moved = world.dense(updates, client, broadcast)
         assert bool((moved["items"][1:] != 0).any(1).all())
         assert bool((moved["item_bias"][1:] != 0).all())
+
+
+def test_with_what_was_seen_left_out_a_message_shows_what_never_competed_by_zeros(world):
+    config, batch = world.config(), world.batch(first_seed=5)
+    broadcast = world.broadcast(config)
+    updates, _ = world.learn(config, world.private(config), batch, broadcast)
+    still = 0
+    for client, length in enumerate(batch.lengths):
+        competed = ~world.out_of_play(config, batch, client).all(0)
+        read = torch.zeros(13, dtype=torch.bool).index_fill(0, batch.items_BL[client, :length], True)
+        moved = world.dense(updates, client, broadcast)
+        assert (moved["item_bias"][1:] != 0).tolist() == competed[1:].tolist()
+        assert (moved["items"][1:] != 0).any(1).tolist() == (competed | read)[1:].tolist()
+        still += int((~competed[1:]).sum())
+    assert still > 0
 
 
 def test_nothing_sent_to_clients_is_personal(world):

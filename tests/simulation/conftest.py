@@ -22,7 +22,14 @@ BASE: dict[str, Any] = {
         "horizon": 3,
         "dropout": 0.2,
     },
-    "federated": {"window": 10, "cohort": 30, "warmup": 0, "rounds": 20, "server": "fedavg"},
+    "federated": {
+        "window": 10,
+        "cohort": 30,
+        "warmup": 0,
+        "rounds": 20,
+        "server": "fedavg",
+        "server_rate": 1.0,
+    },
     "objective": {"negatives": 5},
 }
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from pfsr.federated.batch import client_batch
 from pfsr.federated.rounds import first_state, make_broadcast, run_round
+from pfsr.simulation import simulator as module
 from pfsr.simulation.simulator import Simulator, available_cores, one_thread_each
 
 SWITCHES = {
@@ -14,6 +16,7 @@ SWITCHES = {
     "three steps": {"federated": {"local_steps": 3}},
     "sampled": {"objective": {"loss": "sampled"}},
     "sampled, three steps": {"objective": {"loss": "sampled"}, "federated": {"local_steps": 3}},
+    "everything competes": {"objective": {"seen": "kept"}},
     "forward, hard": {"model": {"view": "forward"}, "response": {"mode": "hard"}},
     "off": {"response": {"mode": "off"}},
 }
@@ -48,8 +51,27 @@ def test_batches_on_threads_are_the_loop_over_clients(world, tmp_path, switches)
     assert not torch.allclose(start["items"], batched[0].weights["items"])
 
 
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_what_lies_before_the_window_is_left_out_alike_in_batches_and_one_by_one(
+    world, tmp_path, monkeypatch, loss
+):
+    config = world.config(federated={"window": 4}, objective={"loss": loss, "seen": "left_out"})
+    assert np.mean(world.train_ends > 5) > 0.6
+    batched = trained(world, tmp_path / "batched", config, batch=32, threads=2)
+    loop = trained(world, tmp_path / "loop", config, batch=1, threads=1)
+    assert_near(batched, loop, 1e-5)
+
+    def forgetful(*how):
+        batch = client_batch(*how)
+        return batch._replace(before=[history[:0] for history in batch.before])
+
+    monkeypatch.setattr(module, "client_batch", forgetful)
+    forgot = trained(world, tmp_path / "forgot", config, batch=32, threads=2)
+    assert not torch.allclose(forgot[0].weights["items"], batched[0].weights["items"], rtol=1e-3, atol=1e-5)
+
+
 def test_the_number_of_threads_changes_not_one_bit(world, tmp_path):
-    config = world.config(federated={"server": "fedadam"})
+    config = world.config(federated={"server": "fedadam", "server_rate": 3e-3})
     one, two = (
         trained(world, tmp_path / str(threads), config, batch=4, threads=threads) for threads in (1, 3)
     )

@@ -16,15 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pfsr.config import Config, ModelConfig
+from pfsr.config import Config
 from pfsr.federated.aggregate import PartialSum, add, partial_sum
 from pfsr.federated.batch import ClientBatch, client_batch
-from pfsr.federated.learning import dropout_masks
+from pfsr.federated.learning import dropout_masks, next_item_loss
 from pfsr.federated.seeds import derive
+from pfsr.federated.seen import seen_items
 from pfsr.federated.update import Updates
 from pfsr.federated.view import Broadcast, View, receive
 from pfsr.model.encoder import ITEMS, embed, encode
-from pfsr.model.objective import LossAndGradients, full_cross_entropy, sampled_cross_entropy
+from pfsr.model.objective import LossAndGradients, NextItems, Seen
 from pfsr.simulation.simulator import Population, available_cores, core_pool
 
 GROUP = 32
@@ -79,7 +80,7 @@ class Pooled:
 def pooled_step(broadcast: Broadcast, batch: ClientBatch, config: Config) -> PartialSum:
     """Return a step of ``federated.local_rate`` down the mean loss over all events of ``batch``."""
     people, rate = len(batch.lengths), config.federated.local_rate
-    gradient, loss = _gradient(broadcast, batch, config.model)
+    gradient, loss = _gradient(broadcast, batch, config)
     updates = Updates(
         {name: grad * -rate for name, grad in gradient.weights.items()},
         gradient.table_BMd * -rate,
@@ -93,16 +94,18 @@ def pooled_step(broadcast: Broadcast, batch: ClientBatch, config: Config) -> Par
     return partial_sum(updates, broadcast.weights)._replace(clients=people)
 
 
-def _gradient(broadcast: Broadcast, batch: ClientBatch, config: ModelConfig) -> tuple[View, Tensor]:
+def _gradient(broadcast: Broadcast, batch: ClientBatch, config: Config) -> tuple[View, Tensor]:
     """Return the gradient of the mean loss over all events, as one client's view, and that loss."""
     real_BL = batch.items_BL > 0
     view = receive(broadcast, _as_one_client(batch, real_BL))
     leaves = {name: broadcast.weights[name].detach().requires_grad_() for name in view.weights}
     x_BLd = embed(broadcast.weights[ITEMS], batch.items_BL).requires_grad_()
-    query_Td = encode(leaves, x_BLd, real_BL, config, dropout_masks(batch, config, step=0))[real_BL]
-    loss = _mean_loss(view, query_Td.detach()[None])
+    masks = dropout_masks(batch, config.model, step=0)
+    query_Td = encode(leaves, x_BLd, real_BL, config.model, masks)[real_BL]
+    seen = _pooled(seen_items(batch, view), batch.lengths) if config.objective.seen == "left_out" else None
+    loss = _mean_loss(view, query_Td.detach()[None], seen)
     *grads, x_grad_BLd = torch.autograd.grad(query_Td, [*leaves.values(), x_BLd], loss.query_BLd[0])
-    inputs_Td = x_grad_BLd[real_BL] * math.sqrt(config.d_model)
+    inputs_Td = x_grad_BLd[real_BL] * math.sqrt(config.model.d_model)
     loss.table_BMd[0].index_add_(0, view.items_BL[0], inputs_Td)
     weights = {name: grad[None] for name, grad in zip(leaves, grads, strict=True)}
     gradient = view._replace(weights=weights, table_BMd=loss.table_BMd, bias_BM=loss.bias_BM)
@@ -111,17 +114,29 @@ def _gradient(broadcast: Broadcast, batch: ClientBatch, config: ModelConfig) -> 
 
 def _as_one_client(batch: ClientBatch, real_BL: Tensor) -> ClientBatch:
     items_1T, targets_1T = batch.items_BL[real_BL][None], batch.targets_BL[real_BL][None]
-    return ClientBatch(items_1T, targets_1T, [items_1T.shape[1]], batch.events_B.sum()[None], [])
+    return ClientBatch(items_1T, targets_1T, [items_1T.shape[1]], batch.events_B.sum()[None], [], [])
 
 
-def _mean_loss(view: View, query_1Td: Tensor) -> LossAndGradients:
+def _pooled(seen: list[Seen], lengths: list[int]) -> Seen:
+    """Return everybody's pairs as those of one client, whose events are theirs one after the other."""
+    events, rows = [], []
+    for pairs, length, start in zip(seen, lengths, np.cumsum([0, *lengths]).tolist(), strict=False):
+        always = torch.cartesian_prod(torch.arange(length), pairs.always_K)
+        events += [pairs.events_P + start, always[:, 0] + start]
+        rows += [pairs.rows_P, always[:, 1]]
+    events_P, order_P = torch.cat(events).sort()
+    return Seen(torch.zeros(0, dtype=torch.int64), events_P, torch.cat(rows)[order_P])
+
+
+def _mean_loss(view: View, query_1Td: Tensor, seen: Seen | None) -> LossAndGradients:
     """Return every event's loss, and the gradients of the mean loss, the one by the queries included."""
     events = query_1Td.shape[1]
     columns = view.negatives or view.table_BMd.shape[1]
     table_1Md, bias_1M = torch.zeros_like(view.table_BMd), torch.zeros_like(view.bias_BM)
     losses, queries = [], []
     for places in torch.arange(events).split(max(EVENTS, LOGITS // columns)):
-        piece = _loss(view, query_1Td[:, places], view.targets_BL[:, places])
+        wanted = NextItems(view.targets_BL[:, places], [len(places)], _piece(seen, places))
+        piece = next_item_loss(view, query_1Td[:, places], wanted)
         table_1Md.add_(piece.table_BMd, alpha=len(places) / events)
         bias_1M.add_(piece.bias_BM, alpha=len(places) / events)
         losses.append(piece.loss_BL)
@@ -129,8 +144,10 @@ def _mean_loss(view: View, query_1Td: Tensor) -> LossAndGradients:
     return LossAndGradients(torch.cat(losses, 1), torch.cat(queries, 1), table_1Md, bias_1M)
 
 
-def _loss(view: View, query_1Td: Tensor, targets_1T: Tensor) -> LossAndGradients:
-    common = query_1Td, view.table_BMd, view.bias_BM, targets_1T, [query_1Td.shape[1]]
-    if view.rows_BM is None:
-        return full_cross_entropy(*common)
-    return sampled_cross_entropy(*common, view.negatives, view.catalogue)
+def _piece(seen: Seen | None, places: Tensor) -> list[Seen]:
+    """Return the pairs of consecutive events, numbered from the first of them."""
+    if seen is None:
+        return []
+    first, last = int(places[0]), int(places[-1])
+    low, high = torch.searchsorted(seen.events_P, torch.tensor([first, last + 1])).tolist()
+    return [Seen(seen.always_K, seen.events_P[low:high] - first, seen.rows_P[low:high])]

@@ -127,7 +127,8 @@ class FineTuned:
         ends, window = self.train_ends[people], self.config.federated.window
         histories = [self.sequences.history(int(p), int(end)) for p, end in zip(people, ends, strict=True)]
         # No seed is ever used: the stretch is the most recent one, and there is no dropout.
-        return client_batch([history[-window - 1 :] for history in histories], [0] * len(people), window)
+        recent = client_batch([history[-window - 1 :] for history in histories], [0] * len(people), window)
+        return recent._replace(before=[history[: -window - 1] for history in histories])
 
     def _gradient(self, copies: Weights, batch: ClientBatch, step: int) -> Weights:
         """Return the gradient of every person's objective, each tensor [B, *shape]."""

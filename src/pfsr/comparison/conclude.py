@@ -103,10 +103,11 @@ def _reading(ranked: list[Standing]) -> str:
     n, rival = len(ranked[0].evaluations[0]), best_rival(ranked)
     text = (
         f"Test events of {n:,} people, each ranked against the whole catalogue, seen items left out, ties "
-        "counted against the method; NLL in nats, unmasked. Sorted by NDCG@10. A person's metric is its mean "
-        "over the seeds; 95 % intervals are a percentile bootstrap over people. Worst decile: NDCG@10 of the "
-        "tenth of the people with the highest NLL under each method itself. MB up: what the average person "
-        "sends during the whole training; minutes: of training, on the machine of the comparison."
+        "counted against the method; NLL in nats, over the items ranked. Sorted by NDCG@10. A person's "
+        "metric is its mean over the seeds; 95 % intervals are a percentile bootstrap over people. Worst "
+        "decile: NDCG@10 of the tenth of the people with the highest NLL under each method itself. MB up: "
+        "what the average person sends during the whole training; minutes: of training, on the machine of "
+        "the comparison."
     )
     if rival is None:
         return text

@@ -16,8 +16,8 @@ from pfsr.evaluation.result import Evaluation
 from pfsr.runs.judging import some_of
 from pfsr.runs.train import read_metrics
 
-REFERENCE = "amb-fedadam"
-"""The separately trained global model: PFSR's encoder, rounds and server, and nothing private."""
+REFERENCE = "pfsr-no-response"
+"""The separately trained global model: all of PFSR, the limits on movements too, but nothing private."""
 PERSONALIZED = (
     *("pfsr", "pfsr-no-magnitude", "pfsr-prox", "pfsr-hard", "pfsr-scrambled"),
     *("fedper", "fedrep", "pfedrec", "ditto"),

@@ -65,8 +65,8 @@ def _judge(
     if scores.shape != expected:
         raise PfsrError(f"scorer {scorer.name}: scores have shape {scores.shape}, need {expected}")
     try:
-        ranks = target_ranks(scores, targets.items, histories if mask_seen else None)
-        return ranks, target_nll(scores, targets.items)
+        seen = histories if mask_seen else None
+        return target_ranks(scores, targets.items, seen), target_nll(scores, targets.items, seen)
     except PfsrError as error:
         raise PfsrError(f"scorer {scorer.name}: {error}") from None
 

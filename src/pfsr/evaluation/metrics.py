@@ -27,23 +27,20 @@ def target_ranks(scores: np.ndarray, targets: np.ndarray, seen: list[np.ndarray]
     Raises:
         PfsrError: a competing item's score is not finite.
     """
-    rows = np.arange(len(scores))
-    competing = np.ones(scores.shape, bool)
-    competing[:, 0] = False
-    if seen:
-        competing[np.repeat(rows, [len(items) for items in seen]), np.concatenate(seen)] = False
-    competing[rows, targets] = True
+    competing = _competing(scores, targets, seen)
     if not np.isfinite(scores[competing]).all():
         raise PfsrError(DIVERGED)
-    return (competing & (scores >= scores[rows, targets][:, None])).sum(axis=1)
+    own = scores[np.arange(len(scores)), targets]
+    return (competing & (scores >= own[:, None])).sum(axis=1)
 
 
-def target_nll(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return ``-log softmax(scores)[target]`` over the whole catalogue, nothing masked.
+def target_nll(scores: np.ndarray, targets: np.ndarray, seen: list[np.ndarray] | None = None) -> np.ndarray:
+    """Return ``-log softmax(scores)[target]`` over the items that compete, as in :func:`target_ranks`.
 
     Args:
         scores: float [n, items + 1]; column 0 (padding) is ignored.
-        targets: int [n], catalogue rows.
+        targets: int [n], catalogue rows; a target competes even where it is in ``seen``.
+        seen: n arrays of catalogue rows that may not compete (None: all compete).
 
     Returns:
         float64 [n], in nats.
@@ -51,12 +48,22 @@ def target_nll(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     Raises:
         PfsrError: a score is NaN or +infinity, or a target's is not finite.
     """
-    peak = scores[:, 1:].max(axis=1)
-    target_scores = scores[np.arange(len(scores)), targets]
-    if not (np.isfinite(peak).all() and np.isfinite(target_scores).all()):
+    competing = np.where(_competing(scores, targets, seen), scores, -np.inf)
+    peak, own = competing.max(axis=1), scores[np.arange(len(scores)), targets]
+    if not (np.isfinite(peak).all() and np.isfinite(own).all()):
         raise PfsrError(DIVERGED)
-    total = np.exp(scores[:, 1:] - peak[:, None]).sum(axis=1, dtype=np.float64)
-    return np.log(total) + peak.astype(np.float64) - target_scores.astype(np.float64)
+    total = np.exp(competing - peak[:, None]).sum(axis=1, dtype=np.float64)
+    return np.log(total) + peak.astype(np.float64) - own.astype(np.float64)
+
+
+def _competing(scores: np.ndarray, targets: np.ndarray, seen: list[np.ndarray] | None) -> np.ndarray:
+    rows = np.arange(len(scores))
+    competing = np.ones(scores.shape, bool)
+    competing[:, 0] = False
+    if seen:
+        competing[np.repeat(rows, [len(items) for items in seen]), np.concatenate(seen)] = False
+    competing[rows, targets] = True
+    return competing
 
 
 def per_person(ranks: np.ndarray) -> dict[str, np.ndarray]:

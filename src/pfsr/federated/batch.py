@@ -24,6 +24,7 @@ class ClientBatch(NamedTuple):
         lengths: how many events of each client are real.
         events_B: float32, how many events each client has to learn from in all, beyond the window too.
         seeds: one per client, for every random choice of this participation.
+        before: each client's training events before those read, oldest first.
     """
 
     items_BL: Tensor
@@ -31,6 +32,7 @@ class ClientBatch(NamedTuple):
     lengths: list[int]
     events_B: Tensor
     seeds: list[int]
+    before: Sequence[np.ndarray]
 
 
 def client_batch(histories: Sequence[np.ndarray], seeds: list[int], window: int) -> ClientBatch:
@@ -39,7 +41,8 @@ def client_batch(histories: Sequence[np.ndarray], seeds: list[int], window: int)
     A history longer than ``window`` + 1 events contributes one stretch of it: half of the time the most
     recent one, else a stretch drawn from the client's seed, so that old events are learnt from too.
     """
-    stretches = [_stretch(h, seed, window) for h, seed in zip(histories, seeds, strict=True)]
+    starts = [_start(len(h), seed, window) for h, seed in zip(histories, seeds, strict=True)]
+    stretches = [h[start : start + window + 1] for h, start in zip(histories, starts, strict=True)]
     lengths = [len(s) - 1 for s in stretches]
     items = np.zeros((2, len(stretches), max(lengths)), dtype=np.int64)
     for row, stretch in enumerate(stretches):
@@ -47,13 +50,13 @@ def client_batch(histories: Sequence[np.ndarray], seeds: list[int], window: int)
         items[1, row, : lengths[row]] = stretch[1:]
     inputs, targets = torch.from_numpy(items)
     events = torch.tensor([len(h) - 1 for h in histories], dtype=torch.float32)
-    return ClientBatch(inputs, targets, lengths, events, list(seeds))
+    before = [h[:start] for h, start in zip(histories, starts, strict=True)]
+    return ClientBatch(inputs, targets, lengths, events, list(seeds), before)
 
 
-def _stretch(history: np.ndarray, seed: int, window: int) -> np.ndarray:
-    spare = len(history) - (window + 1)
+def _start(events: int, seed: int, window: int) -> int:
+    spare = events - (window + 1)
     if spare <= 0:
-        return history
+        return 0
     random = np.random.default_rng(seed)
-    start = spare if random.random() < RECENT else int(random.integers(spare + 1))
-    return history[start : start + window + 1]
+    return spare if random.random() < RECENT else int(random.integers(spare + 1))

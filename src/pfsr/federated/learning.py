@@ -13,11 +13,12 @@ from torch import Tensor
 from pfsr.config import Config, ModelConfig
 from pfsr.federated.batch import ClientBatch
 from pfsr.federated.seeds import derive
+from pfsr.federated.seen import seen_items
 from pfsr.federated.view import View
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import encode
 from pfsr.model.encoders.layers import layer_count
-from pfsr.model.objective import LossAndGradients, full_cross_entropy, sampled_cross_entropy
+from pfsr.model.objective import LossAndGradients, NextItems, full_cross_entropy, sampled_cross_entropy
 from pfsr.model.response import Sites, respond
 
 
@@ -47,7 +48,7 @@ def run_pass(view: View, offsets: Weights, batch: ClientBatch, config: Config, s
     personal = respond(weights, leaf_offsets) if offsets else weights
     masks = () if step is None else dropout_masks(batch, config.model, step)
     query_BLd = encode(personal, x_BLd, batch.items_BL > 0, config.model, masks)
-    return Pass(query_BLd, _loss(view, query_BLd.detach(), batch), x_BLd, weights, leaf_offsets)
+    return Pass(query_BLd, _loss(view, query_BLd.detach(), batch, config), x_BLd, weights, leaf_offsets)
 
 
 def dropout_masks(batch: ClientBatch, config: ModelConfig, step: int) -> Sequence[Tensor]:
@@ -62,6 +63,14 @@ def dropout_masks(batch: ClientBatch, config: ModelConfig, step: int) -> Sequenc
         events = _uniform(derive(seed, "event dropout", step), length)
         masks[0, row, :length] *= events.lt(keep_event)[:, None] / keep_event
     return masks.unbind()
+
+
+def next_item_loss(view: View, query_BLd: Tensor, wanted: NextItems) -> LossAndGradients:
+    """Return the loss that the view was made for: over the whole catalogue, or over sampled negatives."""
+    common = query_BLd, view.table_BMd, view.bias_BM, wanted
+    if view.rows_BM is None:
+        return full_cross_entropy(*common)
+    return sampled_cross_entropy(*common, view.negatives, view.catalogue)
 
 
 def mean_loss(done: Pass, batch: ClientBatch) -> Tensor:
@@ -116,11 +125,9 @@ def fisher_probe(done: Pass, batch: ClientBatch, sites: Sites) -> Tensor:
     return (squares_BS + means_BS) / 2
 
 
-def _loss(view: View, query_BLd: Tensor, batch: ClientBatch) -> LossAndGradients:
-    common = query_BLd, view.table_BMd, view.bias_BM, view.targets_BL, batch.lengths
-    if view.rows_BM is None:
-        return full_cross_entropy(*common)
-    return sampled_cross_entropy(*common, view.negatives, view.catalogue)
+def _loss(view: View, query_BLd: Tensor, batch: ClientBatch, config: Config) -> LossAndGradients:
+    seen = seen_items(batch, view) if config.objective.seen == "left_out" else ()
+    return next_item_loss(view, query_BLd, NextItems(view.targets_BL, batch.lengths, seen))
 
 
 def _add_inputs(table_BMd: Tensor, x_grad_BLd: Tensor, view: View, batch: ClientBatch) -> Tensor:

@@ -5,14 +5,42 @@ them apart: a client's own item-table gradient, and per-event gradients for the 
 Working client by client keeps the logits (T x I) in cache and never touches padding.
 
 Shapes: B clients, L events, T events of one client, d = d_model, I items, M rows of a local item table,
-K negatives.
+K negatives or rows, P pairs.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Seen(NamedTuple):
+    """Which rows of one client's local item table do not compete with its targets.
+
+    Attributes:
+        always_K: int64, at no event.
+        events_P, rows_P: int64, pairs of an event (ascending) and a row.
+    """
+
+    always_K: Tensor
+    events_P: Tensor
+    rows_P: Tensor
+
+
+class NextItems(NamedTuple):
+    """What is to be predicted.
+
+    Attributes:
+        targets_BL: int64, the item after each event, as a row of the local table.
+        lengths: how many events of each client are real.
+        seen: what each client's targets are not compared with; empty: everything competes.
+    """
+
+    targets_BL: Tensor
+    lengths: list[int]
+    seen: Sequence[Seen] = ()
 
 
 class LossAndGradients(NamedTuple):
@@ -32,16 +60,20 @@ class LossAndGradients(NamedTuple):
 
 
 def full_cross_entropy(
-    query_BLd: Tensor, table_BMd: Tensor, bias_BM: Tensor, targets_BL: Tensor, lengths: list[int]
+    query_BLd: Tensor, table_BMd: Tensor, bias_BM: Tensor, wanted: NextItems
 ) -> LossAndGradients:
     """Cross-entropy over the whole catalogue: M = I + 1 rows, row 0 is padding and gets no probability."""
     out = _empty(query_BLd, table_BMd)
-    for client, length in enumerate(lengths):
-        query_Td, target_T = query_BLd[client, :length], targets_BL[client, :length, None]
+    for client, length in enumerate(wanted.lengths):
+        query_Td, target_T = query_BLd[client, :length], wanted.targets_BL[client, :length, None]
         error_TM = torch.addmm(bias_BM[client], query_Td, table_BMd[client].T)
-        error_TM[:, 0] = -torch.inf
-        error_TM -= error_TM.amax(1, keepdim=True)
         own_T1 = error_TM.gather(1, target_T)
+        error_TM[:, 0] = -torch.inf
+        _silence(error_TM, client, wanted)
+        error_TM.scatter_(1, target_T, own_T1)
+        peak_T1 = error_TM.amax(1, keepdim=True)
+        error_TM -= peak_T1
+        own_T1 -= peak_T1
         total_T1 = error_TM.exp_().sum(1, keepdim=True)
         out.loss_BL[client, :length] = (total_T1.log() - own_T1)[:, 0]
         error_TM /= total_T1
@@ -52,26 +84,27 @@ def full_cross_entropy(
     return out
 
 
-def sampled_cross_entropy(  # noqa: PLR0913, PLR0917 - the loss is a plain function of tensors
+def sampled_cross_entropy(
     query_BLd: Tensor,
     table_BMd: Tensor,
     bias_BM: Tensor,
-    targets_BL: Tensor,
-    lengths: list[int],
+    wanted: NextItems,
     negatives: int,
     items: int,
 ) -> LossAndGradients:
     """Cross-entropy of the target against ``negatives`` uniformly drawn items, the first rows of the table.
 
     Each negative stands for items / negatives of its kind (log-correction), so that the expected sum over
-    negatives is the sum over the catalogue. A negative that happens to be the target is left out.
+    negatives is the sum over the catalogue. A negative that happens to be the target is left out. Pairs of
+    ``wanted.seen`` name negatives only.
     """
     out = _empty(query_BLd, table_BMd)
     correction = math.log(items / negatives)
-    for client, length in enumerate(lengths):
-        query_Td, target_T = query_BLd[client, :length], targets_BL[client, :length]
+    for client, length in enumerate(wanted.lengths):
+        query_Td, target_T = query_BLd[client, :length], wanted.targets_BL[client, :length]
         table_Kd, target_Td = table_BMd[client, :negatives], table_BMd[client][target_T]
         logit_TK = torch.addmm(bias_BM[client, :negatives] + correction, query_Td, table_Kd.T)
+        _silence(logit_TK, client, wanted)
         hit = target_T < negatives
         logit_TK[hit.nonzero()[:, 0], target_T[hit]] = -torch.inf
         own_T1 = (query_Td * target_Td).sum(1, keepdim=True) + bias_BM[client][target_T, None]
@@ -87,6 +120,14 @@ def sampled_cross_entropy(  # noqa: PLR0913, PLR0917 - the loss is a plain funct
         bias_grad[:negatives] = error[:, 1:].mean(0)
         bias_grad.index_add_(0, target_T, error[:, 0] / length)
     return out
+
+
+def _silence(logit_TM: Tensor, client: int, wanted: NextItems) -> None:
+    """Take what the client has seen before each event's target out of the competition."""
+    if wanted.seen:
+        seen = wanted.seen[client]
+        logit_TM.index_fill_(1, seen.always_K, -torch.inf)
+        logit_TM.view(-1).index_fill_(0, seen.events_P * logit_TM.shape[1] + seen.rows_P, -torch.inf)
 
 
 def _empty(query_BLd: Tensor, table_BMd: Tensor) -> LossAndGradients:
