@@ -11,7 +11,7 @@ from cyclopts import App
 
 app = App(help=__doc__)
 
-SCRIPTS = ("simulator", "floor", "step_latency", "compute", "million")
+SCRIPTS = ("simulator", "floor", "step_latency", "compute", "device_runtime", "million")
 
 
 @app.default

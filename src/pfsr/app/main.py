@@ -9,7 +9,9 @@ from rich.console import Console
 
 from pfsr.app.compare import compare
 from pfsr.app.data import data
+from pfsr.app.device import device
 from pfsr.app.evaluate import evaluate
+from pfsr.app.export import export
 from pfsr.app.recommend import recommend
 from pfsr.app.train import train
 from pfsr.config import explain
@@ -20,7 +22,7 @@ app = App(
     help="Personalized federated sequential recommender: learns from everybody, keeps histories on devices.",
     help_epilogue="Start with: pfsr train recipes/demo.toml",
 )
-for command in (train, evaluate, recommend, compare, data):
+for command in (train, evaluate, recommend, compare, data, export, device):
     app.command(command)
 
 

@@ -9,10 +9,10 @@ nothing about the history.
 
 The size of a message does not depend on the history; its contents do. Whoever reads a single client's message
 in clear can tell which items are in the history, from the item table's rows and signs, and from its zeros
-where seen items do not compete. Rounding is no protection, so messages need secure sums and noise before they may
-leave a real device. Codes under different rotations cannot be summed before they are decoded: with fewer
-than 32 bits the server, or whoever decodes for it, sees single messages. The limits of the Dynamic Magnitude
-Loss hold before rounding: what one bit decodes to is a quarter longer.
+where seen items do not compete. Rounding is no protection, so messages need secure sums and noise before
+they may leave a real device. Codes under different rotations cannot be summed before they are decoded: with
+fewer than 32 bits the server, or whoever decodes for it, sees single messages. The limits of the Dynamic
+Magnitude Loss hold before rounding: what one bit decodes to is a quarter longer.
 The simulator sends nothing anywhere, but sums what the server would decode.
 
 Shapes: B clients, M rows of a local item table, I items, d = d_model, G site groups; N numbers of a movement,

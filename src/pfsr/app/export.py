@@ -1,0 +1,48 @@
+"""``pfsr export``: a bundle becomes a device model, which runs without PyTorch."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from pfsr.device.manifest import Table
+from pfsr.export.folder import Exported, export_model
+from pfsr.model.bundle import open_bundle
+from pfsr.runs.folder import RunFolder
+from pfsr.runs.watcher import say
+
+
+def export(bundle: Path, *, out: Path, table: Table = "float32") -> None:
+    """Write a bundle as a device model: ONNX graphs, weights, catalogue and a manifest.
+
+    Parameters
+    ----------
+    bundle
+        A bundle (.safetensors), or a run folder, whose best bundle is taken.
+    out
+        The folder to write; it must not exist yet.
+    table
+        How the item table is stored: float16 halves it, int8 quarters it, at a loss that is shown.
+    """
+    console = Console()
+    model = open_bundle(RunFolder(bundle).best if bundle.is_dir() else bundle)
+    with console.status("exporting"):
+        written = export_model(model, out, table)
+    _tell(console, written, out)
+
+
+def _tell(console: Console, written: Exported, out: Path) -> None:
+    manifest, loss = written.manifest, written.loss
+    say(
+        console,
+        f"device model {manifest.model_version}: {manifest.items:,} items, {written.size / 1e6:.1f} MB",
+    )
+    say(console, f"scores differ from PyTorch's by {written.difference:.0e} of their size")
+    if manifest.table != "float32":
+        say(
+            console,
+            f"{manifest.table} table, after random histories: scores differ by {loss.scores:.2%} of their "
+            f"spread; {loss.top10:.1%} of the best 10 items are others",
+        )
+    if manifest.index:
+        say(console, f"index of the items: recall@10 {manifest.index.recall:.3f}, after random histories")
+    say(console, f"folder   {out}")

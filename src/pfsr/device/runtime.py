@@ -1,0 +1,225 @@
+"""A device model in use, on ONNX Runtime: events in, ranked items out, at constant cost per event.
+
+Nothing here imports PyTorch. A runtime holds nothing of a person: the state (floats that remember a history)
+and the private offsets come in with every call and go out again, so that one runtime serves many threads.
+
+Shapes: L events, I items, d = d_model, S private offsets, Z floats of state.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import numpy as np
+
+from pfsr.data.catalog import Catalog
+from pfsr.device.manifest import (
+    CATALOG,
+    ENCODE,
+    SCORE,
+    STEP,
+    Manifest,
+    SiteLayout,
+    damaged,
+    read_manifest,
+    site_layout,
+)
+from pfsr.device.ranking import EXACT_LIMIT, NeighbourIndex, best_places
+from pfsr.device.weights import ITEM_BIAS, ItemTable, item_table, mapped_weights
+from pfsr.errors import PfsrError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+BLOCK = EXACT_LIMIT
+"""Items scored at a time: a larger table is not brought into memory as a whole."""
+
+CHUNK = 256
+"""Events a replay takes in at a time: bounds its memory."""
+
+
+class Graphs(NamedTuple):
+    """The three ONNX graphs, ready to run."""
+
+    step: "InferenceSession"
+    encode: "InferenceSession"
+    score: "InferenceSession"
+
+
+class Runtime:
+    """A device model, opened.
+
+    Attributes:
+        manifest: what the model is.
+        version: the model's version; a state or offsets belong to one.
+        catalog: the items it knows.
+        sites: the layout of a person's offsets.
+        state_size: Z.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.version = manifest.model_version
+        self.sites: SiteLayout = site_layout(manifest)
+        self.state_size = manifest.state_size
+        self.catalog = _catalog(folder, manifest)
+        self._table, self._bias = _items(folder, manifest)
+        self._graphs = Graphs(*(_session(folder, name) for name in (STEP, ENCODE, SCORE)))
+        self._index = manifest.index and NeighbourIndex.open(folder, manifest.index.expansion)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Runtime":
+        """Open the device model in ``folder``; every file is checked against the manifest.
+
+        Raises:
+            PfsrError: there is none, it is damaged or from a newer PFSR, or ONNX Runtime is not installed.
+        """
+        return cls(Path(folder), read_manifest(Path(folder)))
+
+    def start(self) -> np.ndarray:
+        """Return the state of a person with no history, float32 [Z]."""
+        return np.zeros(self.state_size, np.float32)
+
+    def step(self, state: np.ndarray, row: int, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Take in one more event; return the new state [Z] and the query [d] after it.
+
+        Args:
+            state: what :meth:`start`, :meth:`step` or :meth:`replay` returned, float32 [Z].
+            row: the item's catalogue row.
+            offsets: the person's private offsets, float32 [S]; zeros are the global model. Use the same ones
+                for a history's every step.
+
+        Raises:
+            PfsrError: there is no such row, state or offsets have another shape, or the result is not finite.
+        """
+        x_1d = self._embedded([row])
+        inputs = {"x": x_1d, "offsets": self._offsets(offsets), "state": self._state(state)}
+        query_1d, state_1Z = _run(self._graphs.step, inputs)
+        return _finite(state_1Z[0]), _finite(query_1d[0])
+
+    def advance(
+        self, state: np.ndarray, rows: Sequence[int] | np.ndarray, offsets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take in some more events, as :meth:`step` would; return the new state and the queries [L, d]."""
+        x_Ld, queries = self._embedded(rows), [np.zeros((0, self._table.stored.shape[1]), np.float32)]
+        inputs = {"offsets": self._offsets(offsets), "state": self._state(state)}
+        for begin in range(0, len(x_Ld), CHUNK):
+            inputs["x"] = x_Ld[None, begin : begin + CHUNK]
+            query_1Ld, inputs["state"] = _run(self._graphs.encode, inputs)
+            queries.append(query_1Ld[0])
+        return _finite(inputs["state"][0]), _finite(np.concatenate(queries))
+
+    def encode(self, rows: Sequence[int] | np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return the query after each event of a whole history, [L, d]; raises like :meth:`step`."""
+        return self.advance(self.start(), rows, offsets)[1]
+
+    def replay(self, rows: Sequence[int] | np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the state after a whole history and its query [d] (zeros for an empty one, whose best items
+        are those with the highest bias); raises like :meth:`step`.
+        """
+        state, queries = self.advance(self.start(), rows, offsets)
+        return state, queries[-1] if len(queries) else np.zeros(self._table.stored.shape[1], np.float32)
+
+    def scores(self, query: np.ndarray) -> np.ndarray:
+        """Return the score of every item, float32 [I + 1]; column 0 (padding) is -infinity."""
+        scored = np.full(len(self._table), -np.inf, np.float32)
+        for begin in range(0, len(self._table) - 1, BLOCK):
+            rows = slice(begin, begin + BLOCK + 1)
+            # The graph sets its first column to -infinity, and the next block overlaps this one by a row.
+            scored[begin + 1 : begin + BLOCK + 1] = self._score(query, rows)[1:]
+        return scored
+
+    def best(
+        self, query: np.ndarray, k: int, exclude_rows: Sequence[int] | np.ndarray = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows and scores of the ``k`` best items, best first; fewer where fewer are left.
+
+        Exact below 200,000 items, else by the index (see ``manifest.index`` for its measured recall).
+
+        Args:
+            query: float32 [d].
+            k: how many.
+            exclude_rows: rows to leave out.
+
+        Raises:
+            PfsrError: ``k`` is not positive.
+        """
+        if k < 1:
+            raise PfsrError(f"k must be at least 1 (got {k})")
+        excluded = np.unique(np.asarray(exclude_rows, np.int64))
+        if self._index:
+            rows = self._index.search_without(query, k, excluded)
+            scored = self._table.vectors(rows) @ query + self._bias[rows]
+        else:
+            rows, scored = np.arange(len(self._table)), self.scores(query)
+            scored[excluded] = -np.inf
+        places = best_places(scored, k)
+        return rows[places], scored[places]
+
+    def _score(self, query: np.ndarray, rows: slice) -> np.ndarray:
+        items_Id = self._table.vectors(rows)
+        inputs = {"query": np.asarray(query, np.float32)[None], "items": items_Id, "bias": self._bias[rows]}
+        return _run(self._graphs.score, inputs)[0][0]
+
+    def _embedded(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        known = np.asarray(rows, np.int64)
+        if len(known) and not (known.min() > 0 and known.max() < len(self._table)):
+            raise PfsrError(f"catalogue rows go from 1 to {len(self._table) - 1}; got others")
+        return self._table.vectors(known) * np.float32(math.sqrt(self._table.stored.shape[1]))
+
+    def _offsets(self, offsets: np.ndarray) -> np.ndarray:
+        return _row("offsets", offsets, self.sites.total)
+
+    def _state(self, state: np.ndarray) -> np.ndarray:
+        return _row("state", state, self.state_size)
+
+
+def _run(graph: "InferenceSession", inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return cast("list[np.ndarray]", graph.run(None, inputs))
+
+
+def _row(name: str, values: np.ndarray, size: int) -> np.ndarray:
+    if values.shape != (size,):
+        raise PfsrError(f"{name}: expected {size} floats for this model, got shape {values.shape}")
+    return np.ascontiguousarray(values, np.float32)[None]
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise PfsrError("the model's result is not finite; offsets, state or model are damaged")
+    return values
+
+
+def _catalog(folder: Path, manifest: Manifest) -> Catalog:
+    try:
+        catalog = Catalog.from_json(json.loads((folder / CATALOG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, PfsrError) as error:
+        raise damaged(folder, f"{CATALOG}: {str(error).splitlines()[0]}") from None
+    if len(catalog) != manifest.items:
+        raise damaged(folder, f"{CATALOG} has {len(catalog)} items, not {manifest.items}")
+    return catalog
+
+
+def _items(folder: Path, manifest: Manifest) -> tuple[ItemTable, np.ndarray]:
+    tensors = mapped_weights(folder)
+    table, bias = item_table(tensors), np.array(tensors[ITEM_BIAS])
+    if table.stored.shape != (manifest.items + 1, manifest.model.d_model) or len(bias) != len(table):
+        raise damaged(folder, "the item table does not fit the manifest")
+    return table if manifest.index else table.in_memory(), bias
+
+
+def _session(folder: Path, name: str) -> "InferenceSession":
+    try:
+        import onnxruntime
+    except ImportError:
+        raise PfsrError("a device model needs ONNX Runtime: pip install 'pfsr[device]'") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(folder / name, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common class but this one
+        raise damaged(folder, f"{name}: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,304 @@
+"""Everything the device keeps of one person, in one folder: events, private offsets, live state, settings.
+
+An event is *accepted* when :meth:`Store.append` returns, and *durable* after the next group commit, within
+some 50 ms, or when :meth:`Store.flush` or :meth:`Store.wait` returns: from then on neither ``kill -9`` nor a
+power cut loses it. Events keep the order in which they arrived, whatever the clock says.
+"""
+
+import atexit
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from pfsr.device.forgetting import LAST_SEQ, Selection, erase, forget
+from pfsr.device.lock import lock_folder
+from pfsr.device.records import (
+    Event,
+    ItemId,
+    Offsets,
+    Stamp,
+    Upload,
+    check_event,
+    event_form,
+    get_events,
+    get_kept,
+    get_offsets,
+    get_uploads,
+    offsets_form,
+    put_kept,
+    put_offsets,
+    put_upload,
+    state_form,
+)
+from pfsr.device.schema import open_database, reader, repair, told
+from pfsr.device.writer import Writer
+from pfsr.errors import PfsrError
+
+SETTING = "setting "
+"""What the names of settings begin with among what is kept."""
+
+
+class Store:
+    """One person's folder, held by one process at a time; every method may be called from any thread."""
+
+    def __init__(self, folder: Path, lock: sqlite3.Connection, database: sqlite3.Connection) -> None:
+        """Use :meth:`open`."""
+        self.folder = folder
+        self._lock_file = lock
+        self._reader = reader(folder)
+        self._last = _last_seq(database)
+        self._writer = Writer(database, folder, self._last)
+        self._guard = self._writer.lock
+        self._closed = False
+        self._process = os.getpid()
+        atexit.register(self.close)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a person's folder, or make it.
+
+        Raises:
+            PfsrError: in use by another process; damaged; written by a newer PFSR; cannot be written.
+        """
+        return cls._open(Path(folder).absolute(), mend=False)
+
+    @classmethod
+    def repair(cls, folder: Path) -> Self:
+        """Save every row that is whole from a damaged folder, and open it.
+
+        The damaged files stay beside it, as ``device.db.damaged*``, until something is forgotten.
+
+        Raises:
+            PfsrError: in use by another process; cannot be written.
+        """
+        return cls._open(Path(folder).absolute(), mend=True)
+
+    @classmethod
+    def _open(cls, folder: Path, mend: bool) -> Self:
+        with ExitStack() as undo, told(folder):
+            lock = undo.enter_context(closing(lock_folder(folder)))
+            if mend:
+                repair(folder)
+            database = undo.enter_context(closing(open_database(folder)))
+            erase(database, folder)
+            store = cls(folder, lock, database)
+            undo.pop_all()
+            return store
+
+    def append(self, item: ItemId, time_ms: int | None = None) -> Event:
+        """Accept one event. The same item at the same told time is the same event, and kept once.
+
+        Args:
+            item: any id; a catalogue need not know it.
+            time_ms: when it happened, milliseconds since 1970; None: now, and never a duplicate.
+
+        Raises:
+            PfsrError: an id or time that cannot be kept; closed; 10,000 events wait and the disk refuses.
+        """
+        check_event(item, time_ms)
+        with self._guard:
+            self._writer.room()
+            if time_ms is not None and (first := self._find(item, time_ms)):
+                return first._replace(duplicate=True)
+            given = time_ms is not None
+            self._last += 1
+            event = Event(self._last, item, time_ms if given else _now_ms(), given=given)
+            self._writer.add(event)
+            return event
+
+    def wait(self, seq: int) -> None:
+        """Return once event ``seq`` is durable.
+
+        Raises:
+            PfsrError: the disk refused; the event is kept in memory, and tried again.
+            ValueError: there is no event ``seq`` yet.
+        """
+        if seq > self._last:
+            raise ValueError(f"event {seq}: the last one is {self._last}")
+        self._writer.wait(seq)
+
+    def flush(self) -> int:
+        """Make all accepted events durable and return the number of the last; raises like :meth:`wait`."""
+        last = self._last
+        self._writer.wait(last)
+        return last
+
+    @property
+    def durable(self) -> int:
+        """The number of the last event that is on disk."""
+        return self._writer.durable
+
+    @property
+    def failure(self) -> PfsrError | None:
+        """Why the last attempt to write failed; None while all is well."""
+        return self._writer.failure
+
+    def events(self) -> list[Event]:
+        """Return all accepted events in order."""
+        with self._reading() as database:
+            stored = get_events(database, "WHERE seq <= ? ORDER BY seq", self.durable)
+            return stored + list(self._writer.pending)
+
+    def last(self, n: int) -> list[Event]:
+        """Return the last ``n`` events in order."""
+        with self._reading() as database:
+            pending = list(self._writer.pending)
+            older = max(n - len(pending), 0)
+            stored = get_events(database, "WHERE seq <= ? ORDER BY seq DESC LIMIT ?", self.durable, older)
+            return (stored[::-1] + pending)[-n:] if n > 0 else []
+
+    @property
+    def count(self) -> int:
+        """How many events there are."""
+        with self._reading() as database:
+            stored = database.execute("SELECT count(*) FROM events WHERE seq <= ?", (self.durable,))
+            return stored.fetchall()[0][0] + len(self._writer.pending)
+
+    def save_state(self, blob: bytes, stamp: Stamp) -> None:
+        """Keep the live state; written with a group commit now and then, and on :meth:`close`.
+
+        A state from before :meth:`forget` must not be saved after it.
+        """
+        self._writer.keep_state(blob, stamp)
+
+    def load_state(self) -> tuple[bytes, Stamp] | None:
+        """Return the newest live state there is; its stamp says which events it still lacks."""
+        with self._reading() as database:
+            if self._writer.state:
+                return self._writer.state
+            found = get_kept(database, "state")
+            return (found[1], Stamp(*found[0])) if found else None
+
+    def offsets(self) -> Offsets | None:
+        """Return the private offsets, or None before the first were saved."""
+        with self._reading() as database:
+            return get_offsets(database)
+
+    def save_offsets(
+        self, offsets_S: np.ndarray, fisher_S: np.ndarray, rounds: float, model_version: str
+    ) -> int:
+        """Replace the private offsets, all or nothing; return their new version once they are durable.
+
+        Raises:
+            PfsrError: the disk refused; the old ones are still there.
+            ValueError: not two finite vectors of one length.
+        """
+        both = np.array([offsets_S, fisher_S], np.float32)
+        if both.ndim != 2 or not np.isfinite(both).all():
+            raise ValueError(f"offsets {both.shape}: expected two finite vectors of one length")
+
+        def replace(database: sqlite3.Connection) -> int:
+            old = get_offsets(database)
+            new = Offsets(old.version + 1 if old else 1, both[0], both[1], rounds, model_version)
+            put_offsets(database, new)
+            return new.version
+
+        return self._writer.write(replace)
+
+    def record_upload(self, time_ms: int, size: int, fields: Sequence[str], model_version: str) -> None:
+        """Write down, durably, that ``size`` bytes leave this device; raises like :meth:`save_offsets`."""
+        upload = Upload(time_ms, size, tuple(fields), model_version)
+        self._writer.write(lambda database: put_upload(database, upload))
+
+    def uploads(self) -> list[Upload]:
+        """Return what has ever left this device, oldest first."""
+        with self._reading() as database:
+            return get_uploads(database)
+
+    def set_setting(self, name: str, value: Any) -> None:
+        """Keep a value that JSON can hold, durably; raises like :meth:`save_offsets`."""
+        self._writer.write(lambda database: put_kept(database, SETTING + name, value))
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings."""
+        with self._reading() as database:
+            names = database.execute("SELECT name, about FROM kept ORDER BY name").fetchall()
+            return {n.removeprefix(SETTING): json.loads(v) for n, v in names if n.startswith(SETTING)}
+
+    def forget(
+        self, *, item: ItemId | None = None, before: int | None = None, everything: bool = False
+    ) -> int:
+        """Erase events, and the live state with them, from every file; return how many events went.
+
+        Args:
+            item: all events of this item.
+            before: all events before this time, milliseconds since 1970.
+            everything: all events, the private offsets and the list of uploads; settings stay.
+
+        Raises:
+            PfsrError: not one of the three; or the disk refused: what is deleted but not erased yet will be
+                at the next opening.
+        """
+        selection = Selection(item, before, everything)
+
+        def job(database: sqlite3.Connection) -> int:
+            try:
+                return forget(database, self.folder, selection)
+            finally:
+                self._writer.drop_state()
+
+        return self._writer.run(job)
+
+    def export(self) -> dict[str, Any]:
+        """Return everything there is about the person, as JSON can hold it."""
+        with self._guard:
+            offsets, state = self.offsets(), self.load_state()
+            return {
+                "events": [event_form(event) for event in self.events()],
+                "offsets": offsets_form(offsets) if offsets else None,
+                "state": state_form(*state) if state else None,
+                "uploads": [upload._asdict() for upload in self.uploads()],
+                "settings": self.settings(),
+            }
+
+    def close(self) -> None:
+        """Make everything durable and let go of the folder; done again, it does nothing.
+
+        Raises:
+            PfsrError: events could not be written; the store stays open, with them in memory.
+        """
+        if self._closed or os.getpid() != self._process:
+            return
+        self._writer.stop()
+        self._closed = True
+        self._reader.close()
+        self._lock_file.close()
+        atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _find(self, item: ItemId, time_ms: int) -> Event | None:
+        """Return the event of this item at this told time; the caller holds the lock."""
+        if event := self._writer.same(item, time_ms):
+            return event
+        with self._reading() as database:
+            found = get_events(database, "WHERE given AND time_ms = ? AND item = ?", time_ms, item)
+            return found[0] if found else None
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._guard, told(self.folder):
+            if self._closed:
+                raise PfsrError(f"{self.folder}: the store is closed; open it again")
+            yield self._reader
+
+
+def _last_seq(database: sqlite3.Connection) -> int:
+    floor = get_kept(database, LAST_SEQ)
+    last = database.execute("SELECT max(seq) FROM events").fetchall()[0][0]
+    return max(last or 0, floor[0] if floor else 0)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,188 @@
+"""A bundle becomes a device model: graphs, weights, catalogue, manifest, in a folder written whole or not.
+
+Shapes: B histories, I items, d = d_model.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+
+from pfsr.device.manifest import (
+    CATALOG,
+    ENCODE,
+    FILES,
+    FORMAT,
+    INDEX,
+    MANIFEST,
+    SCORE,
+    STEP,
+    VERSION,
+    WEIGHTS,
+    IndexFacts,
+    Manifest,
+    Table,
+    file_digest,
+    model_version,
+)
+from pfsr.device.ranking import EXACT_LIMIT
+from pfsr.device.runtime import Runtime
+from pfsr.errors import PfsrError
+from pfsr.export.graphs import encode_graph, score_graph, step_graph
+from pfsr.export.index import write_index
+from pfsr.export.states import StateLayout
+from pfsr.export.tables import NO_LOSS, TableLoss, random_histories, stored_table, table_loss, with_table
+from pfsr.model.encoder import ITEMS
+from pfsr.model.recommender import Recommender
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+CHECKED = 4
+"""Random histories that the exported model is checked with."""
+
+CLOSE = 1e-4
+"""How far the exported model's scores may lie from the bundle's, relative to their size."""
+
+
+class Exported(NamedTuple):
+    """A device model that was written.
+
+    Attributes:
+        manifest: what it is.
+        size: bytes of the folder.
+        loss: what storing the table in fewer bits costs (zeros for float32).
+        difference: between the scores of ONNX Runtime and PyTorch, relative to the size of the scores.
+    """
+
+    manifest: Manifest
+    size: int
+    loss: TableLoss
+    difference: float
+
+
+def export_model(model: Recommender, folder: Path, table: Table = "float32") -> Exported:
+    """Write ``model`` as a device model; the folder appears whole, checked against the model, or not at all.
+
+    Raises:
+        PfsrError: the folder exists already or cannot be written, the encoder cannot run on a device,
+            something is not installed, or the exported model computes something else.
+    """
+    layout = _layout(model)
+    stored = stored_table(model.weights[ITEMS].numpy(), table)
+    kept = with_table(model, stored)
+    with _whole(folder) as unfinished:
+        _write_model(kept, stored, unfinished)
+        index = write_index(kept, unfinished) if len(model.catalog) >= EXACT_LIMIT else None
+        facts = {"items": len(model.catalog), "table": table, **_shape(model, layout)}
+        manifest = _write_manifest(facts, index, unfinished)
+        difference = _difference(kept, Runtime.open(unfinished))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    loss = NO_LOSS if table == "float32" else table_loss(model, kept)
+    return Exported(manifest, size, loss, difference)
+
+
+def _layout(model: Recommender) -> StateLayout:
+    try:
+        return StateLayout.of(model.config)
+    except PfsrError:
+        raise PfsrError(
+            f"encoder {model.config.encoder} has no state of constant size, so it cannot run on a device; "
+            "export a model with encoder amb or mamba4rec"
+        ) from None
+
+
+def _shape(model: Recommender, layout: StateLayout) -> dict[str, object]:
+    return {
+        "model": model.config.model_dump(mode="json"),
+        "sites": [list(site) for site in zip(model.sites.names, model.sites.sizes, strict=True)],
+        "states": [[name, list(shape)] for name, shape in layout.shapes.items()],
+    }
+
+
+def _write_model(model: Recommender, stored: dict[str, np.ndarray], folder: Path) -> None:
+    others = {name: weight.numpy() for name, weight in model.weights.items() if name != ITEMS}
+    (folder / WEIGHTS).write_bytes(save(others | stored))
+    (folder / CATALOG).write_text(json.dumps(model.catalog.to_json()), encoding="utf-8")
+    step = step_graph(model)
+    for name, graph in ((STEP, step), (ENCODE, encode_graph(step)), (SCORE, score_graph())):
+        _write_graph(graph, folder / name)
+
+
+def _write_graph(graph: "ModelProto", path: Path) -> None:
+    from onnx import checker
+
+    checker.check_model(graph, full_check=True)
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _write_manifest(facts: dict[str, object], index: IndexFacts | None, folder: Path) -> Manifest:
+    names = FILES | {INDEX} if index else FILES
+    digests = {name: file_digest(folder / name) for name in sorted(names)}
+    form = {"format": FORMAT, "format_version": VERSION, "model_version": model_version(facts, digests)}
+    form |= facts | {"files": digests, "index": index and index.model_dump()}
+    (folder / MANIFEST).write_text(json.dumps(form, indent=1), encoding="utf-8")
+    return Manifest.model_validate(form)
+
+
+def _difference(model: Recommender, runtime: Runtime) -> float:
+    """Return how far the exported model is from PyTorch's after some histories, with random offsets.
+
+    Raises:
+        PfsrError: too far.
+    """
+    offsets_S = 0.1 * np.random.default_rng(1).standard_normal(runtime.sites.total, np.float32)
+    histories = random_histories(len(model.catalog), CHECKED)
+    offsets_BS = torch.from_numpy(offsets_S).expand(CHECKED, -1)
+    expected_BI = model.score(list(histories), offsets_BS)[:, 1:].numpy()
+    found_BI = np.stack([runtime.scores(runtime.replay(rows, offsets_S)[1])[1:] for rows in histories])
+    difference = float(np.abs(found_BI - expected_BI).max() / np.abs(expected_BI).max())
+    if not difference < CLOSE:
+        raise PfsrError(
+            f"the exported model's scores differ from the bundle's by {difference:.1e} of their size; "
+            "nothing was written; try the versions of torch and onnxruntime that PFSR is tested with"
+        )
+    return difference
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into that takes the place of ``folder`` when all went well."""
+    if folder.exists():
+        raise PfsrError(f"{folder}: exists already; name another folder, or remove it first")
+    unfinished = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        _sync(unfinished)
+        unfinished.rename(folder)
+        _sync_entry(folder.parent)
+    except OSError as error:
+        raise PfsrError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.iterdir():
+        with path.open("rb+") as written:
+            os.fsync(written.fileno())
+    _sync_entry(folder)
+
+
+def _sync_entry(folder: Path) -> None:
+    """Make a folder's list of names durable, where the system can."""
+    with suppress(OSError):
+        entry = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)

@@ -1,0 +1,190 @@
+"""Learning on the device, against the simulator's for the same person."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from pfsr.config import Config, ModelConfig
+from pfsr.data.catalog import Catalog
+from pfsr.data.sequences import Sequences
+from pfsr.device.device import Device
+from pfsr.device.store import Store
+from pfsr.errors import PfsrError
+from pfsr.export.folder import export_model
+from pfsr.federated.rounds import first_state, make_broadcast
+from pfsr.model.encoder import init_weights
+from pfsr.model.recommender import Recommender
+from pfsr.simulation.private_store import PrivateStore
+from pfsr.simulation.simulator import Population, Simulator
+
+ITEMS = 30
+SMALL = {"d_model": 16, "heads": 2, "d_state": 4, "d_conv": 3, "horizon": 3, "blocks": 1}
+
+
+@pytest.fixture(scope="module")
+def model():
+    config, random = ModelConfig(**SMALL), torch.Generator().manual_seed(1)
+    fresh = init_weights(config, ITEMS, seed=0)
+    weights = {name: w + 0.3 * torch.randn(w.shape, generator=random) for name, w in fresh.items()}
+    weights["items"][0] = 0
+    return Recommender(config, Catalog(tuple(range(1, ITEMS + 1))), weights)
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "model"
+    export_model(model, path)
+    return path
+
+
+@pytest.fixture
+def history():
+    return np.random.default_rng(0).integers(1, ITEMS - 9, 130)
+
+
+@pytest.fixture
+def device(folder, exported, history):
+    with Device.open(folder, model=exported) as opened:
+        for item in history.tolist():
+            opened.record(item)
+        yield opened
+
+
+def test_learning_is_the_simulators_for_one_person(device, model, history, tmp_path):
+    config = Config(model=model.config)
+    sequences = Sequences(np.array([0, 130]), history.astype(np.int32), np.arange(130.0))
+    private = PrivateStore(tmp_path / "private", 1, model.sites.total)
+    simulator = Simulator(Population(sequences, np.array([130]), private), config, threads=1)
+    state = first_state(config, ITEMS)._replace(weights=model.weights)
+    simulator.adapt(make_broadcast(state, config), np.array([0]))
+    expected = private.read(np.array([0]))
+    assert device.learn(steps=config.response.adapt_steps).kept
+    found = device._store.offsets()
+    np.testing.assert_allclose(found.offsets_S, expected.offsets_BS[0], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found.fisher_S, expected.fisher_BS[0], rtol=1e-5, atol=1e-9)
+    assert np.abs(found.offsets_S).max() > 1e-3
+
+
+def test_the_loss_on_the_persons_own_events_falls(device):
+    report = device.learn(steps=12)
+    assert (report.steps, report.events) == (12, 130)
+    assert report.loss_after < report.loss_before - 0.01
+
+
+def test_what_was_learned_is_used_now_and_after_reopening(device, folder, model, history):
+    device.learn(steps=8)
+    device.settle()
+    offsets_BS = torch.from_numpy(device._store.offsets().offsets_S)[None]
+    wanted = model.recommend([history.tolist()], 5, offsets_BS=offsets_BS, exclude_seen=True)
+    before = device.recommend(5)
+    assert len(before) == 5
+    assert [one.item_id for one in before] == wanted["item_id"].to_list()
+    np.testing.assert_allclose([one.score for one in before], wanted["score"], rtol=1e-4, atol=1e-4)
+    device.close()
+    with Device.open(folder) as again:
+        assert again.recommend(5) == before
+        again.learn(steps=1)
+        assert again._store.offsets().rounds == 2
+
+
+def test_a_stop_between_steps_keeps_the_steps_taken(device):
+    asked = iter([False, False, True])
+    report = device.learn(steps=50, should_stop=lambda: next(asked))
+    assert (report.steps, report.kept) == (2, True)
+
+
+def test_no_time_means_no_step(device):
+    report = device.learn(seconds=0)
+    assert (report.steps, report.kept) == (0, False)
+    assert report.loss_after == report.loss_before
+    assert device._store.offsets() is None
+
+
+def test_offsets_learned_from_what_was_forgotten_meanwhile_are_not_kept(device):
+    def forget():
+        device.forget(everything=True)
+        return False
+
+    report = device.learn(steps=3, should_stop=forget)
+    assert not report.kept
+    assert device._store.offsets() is None
+
+
+def test_a_model_that_came_meanwhile_is_not_given_the_old_models_offsets(device, exported):
+    def update():
+        device.update_model(exported)
+        return False
+
+    assert not device.learn(steps=3, should_stop=update).kept
+    assert device._store.offsets() is None
+
+
+def test_learning_can_be_paused(device, folder):
+    device.pause_learning()
+    device.close()
+    with Device.open(folder) as again:
+        with pytest.raises(PfsrError, match="paused"):
+            again.learn()
+        again.pause_learning(False)
+        assert again.learn(steps=1).kept
+
+
+def test_refusals(folder, exported):
+    with Device.open(folder) as device, pytest.raises(PfsrError, match="no model yet"):
+        device.learn()
+    with Device.open(folder, model=exported) as device:
+        device.record(3)
+        device.record("unknown")
+        with pytest.raises(PfsrError, match=r"needs 2 events .*got 1"):
+            device.learn()
+        device.record(4)
+        with pytest.raises(PfsrError, match="steps must be at least 1"):
+            device.learn(steps=0)
+        assert device.learn(steps=1).events == 2
+
+
+def test_without_torch_the_error_says_so_and_recommending_goes_on(device, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(PfsrError, match="learning needs PyTorch"):
+        device.learn()
+    assert device.recommend(1)
+
+
+CRASH = """
+import os, sys
+import pfsr.device.store
+from pfsr.device.device import Device
+
+def crash(*arguments):
+    os._exit(9)
+
+device = Device.open(sys.argv[1])
+if sys.argv[2] == "before":
+    pfsr.device.store.put_offsets = crash
+else:
+    device._live.rebase = crash
+device.learn(steps=2)
+"""
+
+
+@pytest.mark.parametrize(("when", "version"), [("before", 1), ("after", 2)])
+def test_a_crash_leaves_the_old_offsets_or_the_new(device, folder, when, version):
+    device.learn(steps=1)
+    old = device._store.offsets()
+    device.close()
+    command = [sys.executable, "-c", CRASH, folder, when]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 9, done.stderr
+    with Store.open(folder) as store:
+        found = store.offsets()
+        assert found.version == version
+        assert np.array_equal(found.offsets_S, old.offsets_S) == (when == "before")
+    with Device.open(folder) as again:
+        assert again._live.current.basis.offsets_version == version
+        assert again.recommend(3)
