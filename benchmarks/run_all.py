@@ -11,7 +11,7 @@ from cyclopts import App
 
 app = App(help=__doc__)
 
-SCRIPTS = ("simulator", "floor", "step_latency", "compute", "device_runtime", "million")
+SCRIPTS = ("simulator", "floor", "step_latency", "compute", "device_runtime", "device_store", "million")
 
 
 @app.default

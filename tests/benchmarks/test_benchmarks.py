@@ -15,6 +15,7 @@ TINY = {
     "step_latency": "--lengths 2 5 --items 40 --steps 2 --repeats 1",
     "compute": "--lengths 4 30 --histories 3 20 --tokens 60 --repeats 1",
     "device_runtime": "--items 40 --lengths 2 5 --steps 3",
+    "device_store": "--events 200 --synced 5 --repeats 1",
     "million": "--people 300 --items 600 --cohort 3 --rounds 1",
 }
 
