@@ -51,8 +51,10 @@ def dense_loss(
 def dense_block(w: dict[str, Tensor], x_Ld: Tensor, config: ModelConfig) -> Tensor:
     flipped = config.view == "associative"
     inner, heads, n = config.d_model * config.expand, config.heads, config.d_state
-    sizes = [inner, inner, n, n, heads] + ([n, heads] if flipped else [])
-    u, z, b, cf, step, *rest = (normed(x_Ld) * w["norm"] @ w["project"]).split(sizes, -1)
+    sizes = [inner, inner, n, n, n, heads, heads] if flipped else [inner, inner, n, n, heads]
+    bias = F.pad(w["project_bias"], (inner, heads * (2 if flipped else 1)))
+    u, z, b, cf, *rest = (normed(x_Ld) * w["norm"] @ w["project"] + bias).split(sizes, -1)
+    step = rest[1] if flipped else rest[0]
     padded = F.pad(u.T, (config.d_conv - 1, 0))[None]
     mixed = F.silu(F.conv1d(padded, w["conv"].T[:, None], w["conv_bias"], groups=inner)[0].T)
     delta_LH = F.softplus(step + w["step_bias"])
@@ -60,7 +62,7 @@ def dense_block(w: dict[str, Tensor], x_Ld: Tensor, config: ModelConfig) -> Tens
     v_LHP = delta_LH[..., None] * mixed.view(-1, heads, inner // heads)
     y = torch.einsum("tih,ti,ihp->thp", kernel(a_LH), cf @ b.T, v_LHP).flatten(1)
     if flipped:
-        cg, gate = rest
+        cg, gate = rest[0], rest[2]
         partly = flipped_kernel(a_LH, F.softplus(w["flip"]), config.horizon)
         seen = torch.einsum("tih,ti,ihp->thp", partly, cg @ b.T, v_LHP).flatten(1)
         rho = torch.sigmoid(gate + w["gate_bias"]).repeat_interleave(inner // heads, -1)

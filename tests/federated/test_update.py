@@ -21,6 +21,7 @@ MESSAGE = [
     ("delta.blocks.0.out", (16, 16)),
     ("delta.blocks.0.out_scale", (16,)),
     ("delta.blocks.0.project", (16, 48)),
+    ("delta.blocks.0.project_bias", (28,)),
     ("delta.blocks.0.skip", (16,)),
     ("delta.blocks.0.step_bias", (2,)),
     ("delta.item_bias", (13,)),
@@ -29,7 +30,7 @@ MESSAGE = [
     ("weight", ()),
     ("loss", ()),
     ("spread", (6,)),
-    ("within", (15,)),
+    ("within", (16,)),
 ]
 FEW_BITS = [1, 2, 4, 8]
 
@@ -59,7 +60,7 @@ def test_the_fields_of_a_compressed_message_are_these_and_no_others(world, bits)
         ("weight", (), 32),
         ("loss", (), 32),
         ("spread", (6,), 32),
-        ("within", (15,), 32),
+        ("within", (16,), 32),
     ]
     assert wire_bytes(weights, 6, bits) == 8 + 4 + 512 * bits + 4 * (1 + 1 + 6 + 15)
 

@@ -31,14 +31,16 @@ def one_block(block: Weights, x_Ld: np.ndarray, config: ModelConfig) -> np.ndarr
     w = {name: value.numpy() for name, value in block.items()}
     flipped = config.view == "associative"
     inner, heads, n = config.d_model * config.expand, config.heads, config.d_state
-    sizes = [inner, inner, n, n, heads] + ([n, heads] if flipped else [])
+    sizes = [inner, inner, n, n, n, heads, heads] if flipped else [inner, inner, n, n, heads]
+    unbiased = heads * (2 if flipped else 1)
+    bias = np.concatenate([np.zeros(inner), w["project_bias"], np.zeros(unbiased)])
     channels = inner // heads
-    signals = [np.split(normed(x) * w["norm"] @ w["project"], np.cumsum(sizes)[:-1]) for x in x_Ld]
+    signals = [np.split(normed(x) * w["norm"] @ w["project"] + bias, np.cumsum(sizes)[:-1]) for x in x_Ld]
     total = [np.zeros(heads)]
     h, g = [np.zeros((heads, channels, n))], [np.zeros((heads, channels, n))]
     out = np.zeros_like(x_Ld)
     for t in range(1, len(x_Ld) + 1):
-        _, z, b, cf, step, *rest = signals[t - 1]
+        _, z, b, cf, *cg, step = signals[t - 1][: 6 if flipped else 5]
         mixed = w["conv_bias"].copy()
         for back in range(min(config.d_conv, t)):
             mixed += w["conv"][config.d_conv - 1 - back] * signals[t - 1 - back][0]
@@ -49,12 +51,12 @@ def one_block(block: Weights, x_Ld: np.ndarray, config: ModelConfig) -> np.ndarr
         h.append(np.exp(total[t] - total[t - 1])[:, None, None] * h[-1] + v)
         y = (h[t] @ cf).ravel()
         if flipped:
-            cg, gate = rest
+            gate = signals[t - 1][-1]
             eta, m = softplus(w["flip"]), max(t - config.horizon, 0)
             g.append(g[-1] + np.exp(eta * total[t - 1])[:, None, None] * v)
             s = h[t] + np.exp(total[t] - total[m])[:, None, None] * (g[m] - h[m])
             rho = np.repeat(1 / (1 + np.exp(-gate - w["gate_bias"])), channels)
-            y = (1 - rho) * y + rho * normed((s @ cg).ravel()) * w["flip_norm"]
+            y = (1 - rho) * y + rho * normed((s @ cg[0]).ravel()) * w["flip_norm"]
         y = y + w["skip"] * mixed
         out[t - 1] = x_Ld[t - 1] + (y * silu(z)) @ w["out"] * w["out_scale"]
     return out
@@ -78,11 +80,11 @@ def test_wider_inner_width_and_one_head_are_the_formulas_too():
     np.testing.assert_allclose(actual[0].numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_fresh_heads_remember_two_to_fifty_events():
+def test_fresh_heads_remember_four_to_two_hundred_events():
     config = ModelConfig(d_model=16, heads=4)
     block = init_block(config, torch.Generator().manual_seed(0))
     decay = softplus(block["decay"].numpy()) * softplus(block["step_bias"].numpy())
-    np.testing.assert_allclose(1 / decay, np.geomspace(2, 50, 4), rtol=1e-4)
+    np.testing.assert_allclose(1 / decay, np.geomspace(4, 200, 4), rtol=1e-4)
 
 
 def test_a_decay_beyond_the_limit_is_held_at_the_limit(config, weights_of):

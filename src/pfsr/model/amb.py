@@ -30,18 +30,25 @@ class BlockState(NamedTuple):
 
 
 def init_block(config: ModelConfig, generator: torch.Generator) -> Weights:
-    """Return fresh weights of one block; its heads' memories span 2 to 50 events."""
+    """Return fresh weights of one block.
+
+    It starts simple, as nearly a moving average of the past, 4 to 200 events wide: its convolution passes an
+    event on, its gate is open, and what an event is read and kept with hardly depends on the event.
+    """
     d, inner = config.d_model, config.d_model * config.expand
-    span = torch.logspace(math.log10(2), math.log10(50), config.heads)
+    span = torch.logspace(math.log10(4), math.log10(200), config.heads)
+    taps = torch.randn(config.d_conv, inner, generator=generator) * 0.1 / math.sqrt(config.d_conv)
+    taps[-1] += 1
     weights = {
         "norm": torch.ones(d),
-        "project": torch.randn(d, _projected(config), generator=generator) / math.sqrt(d),
-        "conv": torch.randn(config.d_conv, inner, generator=generator) / math.sqrt(config.d_conv),
+        "project": torch.randn(d, sum(_sizes(config)), generator=generator) / math.sqrt(d) / 2,
+        "project_bias": torch.cat([torch.ones(inner), torch.full((_kernels(config),), 0.5)]),
+        "conv": taps,
         "conv_bias": torch.zeros(inner),
         "step_bias": torch.log(torch.expm1(1 / span)),
         "decay": torch.full((config.heads,), math.log(math.e - 1)),
         "skip": torch.ones(inner),
-        "out": torch.randn(inner, d, generator=generator) / math.sqrt(inner) / math.sqrt(2 * config.blocks),
+        "out": torch.randn(inner, d, generator=generator) / math.sqrt(inner) / math.sqrt(8 * config.blocks),
         "out_scale": torch.ones(d),
     }
     if config.view == "associative":
@@ -54,7 +61,7 @@ def init_block(config: ModelConfig, generator: torch.Generator) -> Weights:
 def apply_block(weights: Weights, x_BLd: Tensor, real_BL1: Tensor, config: ModelConfig) -> Tensor:
     """Return what the block adds at each position of ``x_BLd``; padding (``real_BL1`` 0) leaves no trace."""
     projected = scaled_norm(x_BLd, row(weights["norm"])) @ weights["project"]
-    u_BLD, rest = _split(projected, config)
+    u_BLD, rest = _split(projected, weights, config)
     mixed_BLD = _convolve(u_BLD * real_BL1, weights)
     inputs = _scan_inputs(weights, mixed_BLD, rest, real_BL1)
     y_BLD, flipped_BLD = scan_chunked(inputs, config.horizon)
@@ -66,7 +73,7 @@ def step_block(
 ) -> tuple[BlockState, Tensor]:
     """Return what the block adds to one more event (x_B1d), at constant cost; see :func:`apply_block`."""
     projected = rms_norm(x_B1d) * row(weights["norm"]) @ weights["project"]
-    u_B1D, rest = _split(projected, config)
+    u_B1D, rest = _split(projected, weights, config)
     window_BKD = torch.cat([state.conv_BKD, u_B1D], 1)
     mixed_B1D = F.silu((window_BKD * _taps(weights)).sum(1, keepdim=True) + row(weights["conv_bias"]))
     inputs = _scan_inputs(weights, mixed_B1D, rest, torch.ones_like(u_B1D[..., :1]))
@@ -99,19 +106,23 @@ class _Rest(NamedTuple):
     gate_BLH: Tensor | None
 
 
-def _projected(config: ModelConfig) -> int:
-    return sum(_sizes(config))
-
-
 def _sizes(config: ModelConfig) -> list[int]:
-    inner, n, h = config.d_model * config.expand, config.d_state, config.heads
-    return [inner, inner, n, n, h] + ([n, h] if config.view == "associative" else [])
+    """Return the columns of each part of the projection: u, those with a bias, those per head."""
+    inner, h = config.d_model * config.expand, config.heads
+    return [inner, inner + _kernels(config), h] + ([h] if config.view == "associative" else [])
 
 
-def _split(projected: Tensor, config: ModelConfig) -> tuple[Tensor, _Rest]:
-    u, z, b, cf, step, *flip = projected.split(_sizes(config), -1)
-    cg, gate = flip or (None, None)
-    return u, _Rest(z, b, cf, step, cg, gate)
+def _kernels(config: ModelConfig) -> int:
+    """Return how many columns tell what is kept of an event (B) and what is read (C, once per view)."""
+    return config.d_state * (3 if config.view == "associative" else 2)
+
+
+def _split(projected: Tensor, weights: Weights, config: ModelConfig) -> tuple[Tensor, _Rest]:
+    u_BLD, biased, step_BLH, *gate = projected.split(_sizes(config), -1)
+    biased = biased + row(weights["project_bias"])
+    z_BLD, kernels = biased.tensor_split([u_BLD.shape[-1]], -1)
+    b_BLN, cf_BLN, *cg = kernels.split(config.d_state, -1)
+    return u_BLD, _Rest(z_BLD, b_BLN, cf_BLN, step_BLH, cg[0] if cg else None, gate[0] if gate else None)
 
 
 def _convolve(u_BLD: Tensor, weights: Weights) -> Tensor:
