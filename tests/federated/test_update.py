@@ -62,7 +62,7 @@ def test_the_fields_of_a_compressed_message_are_these_and_no_others(world, bits)
         ("spread", (6,), 32),
         ("within", (16,), 32),
     ]
-    assert wire_bytes(weights, 6, bits) == 8 + 4 + 512 * bits + 4 * (1 + 1 + 6 + 15)
+    assert wire_bytes(weights, 6, bits) == 8 + 4 + 512 * bits + 4 * (1 + 1 + 6 + 16)
 
 
 def test_one_bit_makes_a_megabyte_32_kilobytes(world):
