@@ -86,7 +86,7 @@ class ModelConfig(Section):
     map of the query (FedPer, FedRep); scorer: a weight and a bias per channel of the query (PFedRec)."""
     dropout: Share = 0.2
     """Share of channels silenced while training, in the input and in what every block adds."""
-    event_dropout: Share = 0.2
+    event_dropout: Share = 0.0
     """Share of events hidden from the encoder while training; they stay targets."""
 
     @model_validator(mode="after")
