@@ -13,6 +13,7 @@ BEGAN, BEGAN_CPU = time.perf_counter(), time.process_time()
 
 import numpy as np  # noqa: E402 (importing is part of what is measured)
 
+from pfsr.device.device import Device  # noqa: E402
 from pfsr.device.runtime import Runtime  # noqa: E402
 
 STORED = 1000
@@ -23,16 +24,20 @@ K = 10
 def main(folder: Path, lengths: list[int], steps: int) -> None:
     """Measure the device model in ``folder``; ``histories.npy`` beside it holds rows [B, L]."""
     told: dict[str, object] = {"imports": _since(BEGAN, BEGAN_CPU)}
-    histories = np.load(folder.with_name("histories.npy"))
+    histories, person = np.load(folder.with_name("histories.npy")), folder.with_name("person")
     stream = np.resize(histories, max(*lengths, STORED) + steps)
+    with Device.open(person, model=folder) as device:
+        for row in stream[:STORED].tolist():
+            device.record(row)
+    told["disk"] = sum(path.stat().st_size for path in person.glob("device.*"))
     wall, cpu = time.perf_counter(), time.process_time()
+    with Device.open(person) as device:
+        device.recommend(K)
+        told["start"] = _since(wall, cpu)
+        told["event"] = _event(device, stream[STORED : STORED + steps].tolist())
+        told["resident"] = resident_mib()
     runtime = Runtime.open(folder)
     offsets = np.zeros(runtime.sites.total, np.float32)
-    _, query = runtime.replay(stream[:STORED], offsets)
-    runtime.best(query, K, stream[:STORED])
-    told["start"] = _since(wall, cpu)
-    told["event"] = _event(runtime, stream, offsets, steps)
-    told["resident"] = resident_mib()
     told["lengths"] = {n: _after(runtime, stream, offsets, n) for n in lengths}
     told["recall"] = _recall(runtime, histories, offsets)
     print(json.dumps(told))
@@ -44,16 +49,14 @@ def resident_mib() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
-def _event(runtime: Runtime, stream: np.ndarray, offsets: np.ndarray, steps: int) -> dict[str, float]:
-    """Time one event and what is recommended after it, with a hundred items excluded."""
-    state, seen = runtime.start(), stream[:100]
+def _event(device: Device, items: list[int]) -> dict[str, float]:
+    """Time one event and what is recommended after it, while the store commits in its own thread."""
 
-    def event(row: int) -> None:
-        nonlocal state
-        state, query = runtime.step(state, row, offsets)
-        runtime.best(query, K, seen)
+    def event(item: int) -> None:
+        device.record(item)
+        device.recommend(K)
 
-    return _times(event, (int(row) for row in stream[:steps]))
+    return _times(event, items)
 
 
 def _after(runtime: Runtime, stream: np.ndarray, offsets: np.ndarray, length: int) -> dict[str, float]:

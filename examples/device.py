@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """A whole device: python examples/device.py FOLDER DEVICE_MODEL
 
 DEVICE_MODEL is what `pfsr export BUNDLE --out DEVICE_MODEL` wrote. Type an item id to record it, `learn` to

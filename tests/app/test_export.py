@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pfsr.device.runtime import Runtime
-from pfsr.model.bundle import open_bundle
+from pfsr.model.bundle import open_bundle, read_adaptation
 
 
 def test_a_run_becomes_a_device_model(pfsr_command, trained, tmp_path):
@@ -20,6 +20,7 @@ def test_a_run_becomes_a_device_model(pfsr_command, trained, tmp_path):
         assert words in told.out
     runtime, bundle = Runtime.open(tmp_path / "model"), open_bundle(trained / "best.safetensors")
     assert runtime.catalog == bundle.catalog
+    assert runtime.manifest.adaptation == read_adaptation(trained / "best.safetensors") is not None
     query = runtime.replay([1, 2, 3], np.zeros(runtime.sites.total, np.float32))[1]
     expected = bundle.score([np.array([1, 2, 3])])[0].numpy()
     np.testing.assert_allclose(

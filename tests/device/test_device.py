@@ -9,63 +9,45 @@ import numpy as np
 import pytest
 import torch
 
-from pfsr.config import ModelConfig
-from pfsr.data.catalog import Catalog
 from pfsr.device.device import Device
 from pfsr.device.manifest import read_manifest
 from pfsr.device.runtime import Runtime
+from pfsr.device.store import Store
 from pfsr.errors import PfsrError
-from pfsr.export.folder import export_model
-from pfsr.model.encoder import init_weights
-from pfsr.model.recommender import Recommender
 
 ITEMS = [f"item-{n}" for n in range(30)]
-SMALL = {"d_model": 16, "heads": 2, "d_state": 4, "d_conv": 3, "horizon": 3, "blocks": 1}
 HISTORY = [f"item-{n}" for n in (3, 17, 4, 4, 21, 9, 0, 28)]
-
-
-def make_model(ids=ITEMS, seed=1, **sizes):
-    config, random = ModelConfig(**SMALL | sizes), torch.Generator().manual_seed(seed)
-    fresh = init_weights(config, len(ids), seed=0)
-    weights = {name: w + 0.3 * torch.randn(w.shape, generator=random) for name, w in fresh.items()}
-    weights["items"][0] = 0
-    return Recommender(config, Catalog(tuple(ids), [f"Title of {i}" for i in ids]), weights)
-
-
-MODELS = {
-    "first": make_model(),
-    "second": make_model([*ITEMS[:4], "new", *ITEMS[:3:-1]], seed=2),
-    "other sites": make_model(seed=3, view="forward"),
-}
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Return folders of device models by name; tests leave them as they are."""
-    place = tmp_path_factory.mktemp("models")
-    for name, model in MODELS.items():
-        export_model(model, place / name)
-    return {name: place / name for name in MODELS}
 
 
 @pytest.fixture
 def versions(exported):
-    return {name: read_manifest(path).model_version for name, path in exported.items()}
+    names = ("first", "second", "other sites")
+    return {name: read_manifest(exported[name]).model_version for name in names}
 
 
-def expected(name, history, k=10, offsets=None):
-    offsets_BS = None if offsets is None else torch.from_numpy(offsets)[None]
-    return MODELS[name].recommend([history], k, offsets_BS=offsets_BS)
+@pytest.fixture
+def expected(models):
+    """Return what PyTorch recommends under a model, by name, after a history."""
+
+    def recommended(name, history, k=10, offsets=None):
+        offsets_BS = None if offsets is None else torch.from_numpy(offsets)[None]
+        return models[name].recommend([history], k, offsets_BS=offsets_BS)
+
+    return recommended
 
 
-def assert_recommends(device, name, history, offsets=None):
-    found, wanted = device.recommend(10), expected(name, history, offsets=offsets)
-    assert [one.item_id for one in found] == wanted["item_id"].to_list()
-    assert [one.title for one in found] == wanted["title"].to_list()
-    np.testing.assert_allclose([one.score for one in found], wanted["score"], rtol=1e-4, atol=1e-4)
+@pytest.fixture
+def assert_recommends(expected):
+    def check(device, name, history, offsets=None):
+        found, wanted = device.recommend(10), expected(name, history, offsets=offsets)
+        assert [one.item_id for one in found] == wanted["item_id"].to_list()
+        assert [one.title for one in found] == wanted["title"].to_list()
+        np.testing.assert_allclose([one.score for one in found], wanted["score"], rtol=1e-4, atol=1e-4)
+
+    return check
 
 
-def test_recommendations_are_those_of_pytorch_after_every_event(folder, exported):
+def test_recommendations_are_those_of_pytorch_after_every_event(folder, exported, assert_recommends):
     with Device.open(folder, model=exported["first"]) as device:
         assert_recommends(device, "first", [])
         for end, item in enumerate(HISTORY, start=1):
@@ -84,7 +66,7 @@ def test_what_is_excluded_stays_away_and_unknown_exclusions_do_no_harm(folder, e
             device.recommend(0)
 
 
-def test_the_same_event_told_twice_counts_once(folder, exported):
+def test_the_same_event_told_twice_counts_once(folder, exported, assert_recommends):
     with Device.open(folder, model=exported["first"]) as device:
         device.record("item-3", 1000)
         device.record("item-9", 2000)
@@ -92,7 +74,7 @@ def test_the_same_event_told_twice_counts_once(folder, exported):
         assert_recommends(device, "first", ["item-3", "item-9"])
 
 
-def test_without_a_model_events_are_kept_for_the_first_one(folder, exported):
+def test_without_a_model_events_are_kept_for_the_first_one(folder, exported, assert_recommends):
     with Device.open(folder) as device:
         for item in HISTORY:
             device.record(item)
@@ -107,7 +89,7 @@ def test_without_a_model_events_are_kept_for_the_first_one(folder, exported):
         assert_recommends(device, "first", HISTORY)
 
 
-def test_the_folder_needs_no_other(folder, exported, tmp_path):
+def test_the_folder_needs_no_other(folder, exported, tmp_path, assert_recommends):
     source = shutil.copytree(exported["first"], tmp_path / "source")
     with Device.open(folder, model=source) as device:
         device.record(HISTORY[0])
@@ -130,7 +112,7 @@ def test_a_reopened_device_takes_its_state_up_without_replay(folder, exported, m
         assert device.recommend(10) == before
 
 
-def test_unknown_items_wait_for_a_catalogue_that_knows_them(folder, exported):
+def test_unknown_items_wait_for_a_catalogue_that_knows_them(folder, exported, assert_recommends):
     history = [HISTORY[0], "new", *HISTORY[1:]]
     with Device.open(folder, model=exported["first"]) as device:
         for item in history:
@@ -144,7 +126,32 @@ def test_unknown_items_wait_for_a_catalogue_that_knows_them(folder, exported):
         assert_recommends(device, "first", HISTORY)
 
 
-def test_a_rollback_returns_to_the_model_before(folder, exported, versions):
+def test_a_model_of_another_catalogue_loses_nothing(folder, exported, retold, assert_recommends):
+    foreign = retold(ids=[f"song-{n}" for n in range(30)])
+    with Device.open(folder, model=exported["first"]) as device:
+        for item in HISTORY:
+            device.record(item)
+        assert device.update_model(foreign).waiting == len(HISTORY)
+        device.settle()
+        assert {found.item_id for found in device.recommend(3)} <= {f"song-{n}" for n in range(30)}
+        device.record("song-4")
+        assert device.rollback().waiting == 1
+        device.settle()
+        assert_recommends(device, "first", HISTORY)
+        assert [event.item for event in device.events()] == [*HISTORY, "song-4"]
+
+
+def test_a_clock_going_backwards_changes_no_answer(folder, exported, assert_recommends, monkeypatch):
+    with Device.open(folder, model=exported["first"]) as device:
+        for time_ms, item in zip(range(10**12, 0, -(10**11)), HISTORY, strict=False):
+            device.record(item, time_ms)
+        assert_recommends(device, "first", HISTORY)
+    monkeypatch.setattr(Store, "load_state", lambda _: None)
+    with Device.open(folder) as device:
+        assert_recommends(device, "first", HISTORY)
+
+
+def test_a_rollback_returns_to_the_model_before(folder, exported, versions, assert_recommends):
     with Device.open(folder, model=exported["first"]) as device:
         device.record("item-1")
         device.update_model(exported["second"])
@@ -162,8 +169,10 @@ def test_a_rollback_returns_to_the_model_before(folder, exported, versions):
         assert_recommends(device, "other sites", ["item-1"])
 
 
-def test_offsets_stay_where_they_fit_and_come_back_where_they_did_not(folder, exported, versions):
-    offsets = 0.2 * np.random.default_rng(0).standard_normal(MODELS["first"].sites.total).astype(np.float32)
+def test_offsets_stay_where_they_fit_and_come_back_where_they_did_not(
+    folder, exported, versions, assert_recommends, models
+):
+    offsets = 0.2 * np.random.default_rng(0).standard_normal(models["first"].sites.total).astype(np.float32)
     with Device.open(folder, model=exported["first"]) as device:
         for item in HISTORY:
             device.record(item)
@@ -183,7 +192,9 @@ def test_offsets_stay_where_they_fit_and_come_back_where_they_did_not(folder, ex
         assert_recommends(device, "second", HISTORY, offsets)
 
 
-def test_a_damaged_model_is_refused_and_the_old_one_goes_on(folder, exported, versions, tmp_path):
+def test_a_damaged_model_is_refused_and_the_old_one_goes_on(
+    folder, exported, versions, tmp_path, assert_recommends
+):
     damaged = shutil.copytree(exported["second"], tmp_path / "damaged")
     (damaged / "step.onnx").write_bytes(b"no graph")
     with Device.open(folder, model=exported["first"]) as device:
@@ -195,7 +206,7 @@ def test_a_damaged_model_is_refused_and_the_old_one_goes_on(folder, exported, ve
         assert [path.name for path in (folder / "models").iterdir()] == [versions["first"]]
 
 
-def test_a_damaged_copy_is_told_and_made_good_by_the_model(folder, exported, versions):
+def test_a_damaged_copy_is_told_and_made_good_by_the_model(folder, exported, versions, assert_recommends):
     Device.open(folder, model=exported["first"]).close()
     (folder / "models" / versions["first"] / "catalog.json").write_bytes(b"{}")
     with pytest.raises(PfsrError, match=r"catalog\.json"):
@@ -218,7 +229,9 @@ def test_a_copy_that_fails_leaves_the_old_model(folder, exported, versions, monk
     assert Device.open(folder).close() is None
 
 
-def test_what_is_forgotten_is_gone_from_state_files_and_answers(folder, exported, all_bytes):
+def test_what_is_forgotten_is_gone_from_state_files_and_answers(
+    folder, exported, all_bytes, assert_recommends
+):
     with Device.open(folder, model=exported["first"]) as device:
         for time_ms, item in enumerate(HISTORY):
             device.record(item, time_ms)
@@ -235,6 +248,58 @@ def test_what_is_forgotten_is_gone_from_state_files_and_answers(folder, exported
         assert_recommends(device, "first", [])
         assert device.export()["events"] == []
     assert b"secret-item" not in all_bytes()
+
+
+def test_what_was_learned_from_a_forgotten_event_goes_with_it(
+    folder, exported, versions, models, all_bytes, assert_recommends
+):
+    offsets = 0.2 * np.random.default_rng(0).standard_normal(models["first"].sites.total).astype(np.float32)
+    with Device.open(folder, model=exported["first"]) as device:
+        for time_ms, item in enumerate(HISTORY):
+            device.record(item, time_ms)
+        for what in ({"item": "item-4"}, {"before": 2}):
+            device._store.save_offsets(offsets, np.full_like(offsets, 7.7), 1, versions["first"])
+            device.flush()
+            assert offsets[:50].tobytes() in all_bytes()
+            assert device.forget(item="never recorded") == 0
+            assert device._store.offsets() is not None
+            assert device.forget(**what) == 2
+            assert device._store.offsets() is None
+            assert device.status().offsets_version == 0
+            assert offsets[:50].tobytes() not in all_bytes()
+        assert_recommends(device, "first", HISTORY[4:])
+
+
+def test_a_device_tells_where_it_stands(folder, exported, versions):
+    with Device.open(folder) as device:
+        device.record("item-1")
+        assert device.status() == (None, None, 0, 1, 1, False)
+        with pytest.raises(PfsrError, match="no model yet"):
+            device.snapshot()
+        device.update_model(exported["first"])
+        device.record("new", 5)
+        device.pause_learning()
+        assert device.learning_paused
+        assert device.status() == (versions["first"], None, 0, 2, 1, True)
+        assert [(event.seq, event.item) for event in device.events()] == [(1, "item-1"), (2, "new")]
+        assert device.uploads() == []
+        device.update_model(exported["second"])
+        device.settle()
+        assert device.status() == (versions["second"], versions["first"], 0, 2, 0, True)
+
+
+def test_a_snapshot_is_of_one_moment(folder, exported, versions):
+    with Device.open(folder, model=exported["first"]) as device:
+        device.record("item-1")
+        device.record("unknown")
+        found = device.snapshot()
+        device.record("item-2")
+        device.update_model(exported["second"])
+        device.settle()
+        assert (found.runtime.version, found.rows) == (versions["first"], [2])
+        assert not found.offsets_S.any()
+        catalog = device.snapshot().runtime.catalog
+        assert device.snapshot().rows == [catalog.row("item-1"), catalog.row("item-2")]
 
 
 def test_an_export_holds_everything(folder, exported, versions):
@@ -262,7 +327,7 @@ def test_a_folder_whose_opening_failed_can_be_opened_again(folder, exported, tmp
     Device.open(folder, model=exported["first"]).close()
 
 
-def test_models_change_while_threads_record_and_ask(folder, exported):
+def test_models_change_while_threads_record_and_ask(folder, exported, assert_recommends, expected):
     """Every answer is one model's: scores of either model after some beginning of the history."""
     random = np.random.default_rng(0)
     history = [f"item-{n}" for n in random.integers(0, 8, 40)]
@@ -297,17 +362,39 @@ assert not heavy, heavy
 """
 
 
-def test_a_device_imports_nothing_heavy(folder, exported):
+def test_a_device_imports_nothing_heavy(folder, exported, expected):
     command = [sys.executable, "-c", ALONE, folder, exported["first"]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == expected("first", ["item-3"], 1)["item_id"][0]
 
 
-def test_the_example_is_a_whole_device(folder, exported):
+def test_the_example_is_a_whole_device(folder, exported, expected):
     command = [sys.executable, "examples/device.py", folder, exported["first"]]
     told = "item-3\nitem-9\nforget\n\n"
     done = subprocess.run(command, input=told, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "2 events erased" in done.stdout
     assert f"1. {expected('first', ['item-3'], 1)['title'][0]}" in done.stdout
+
+
+def test_a_person_is_replayed_event_by_event(folder, exported, tmp_path, expected):
+    events = [("u2", item, 100 - n) for n, item in enumerate(reversed([*HISTORY[:3], "unknown", HISTORY[5]]))]
+    lines = [
+        "user_id,item_id,timestamp",
+        "u1,item-1,1",
+        "u1,item-2,2",
+        *(",".join(map(str, event)) for event in events),
+    ]
+    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "examples/replay.py", exported["first"], tmp_path / "data.csv", "u2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = [line.split() for line in done.stdout.splitlines()]
+    known, hits = [], 0
+    for number, (line, item) in enumerate(zip(told, [e[1] for e in events[::-1]], strict=True), start=1):
+        ranked = expected("first", known, 30)["item_id"].to_list()
+        wanted = f"rank {ranked.index(item) + 1}" if item in ranked else "not ranked"
+        hits += item in ranked[:10]
+        known += [item] if item != "unknown" else []
+        assert " ".join(line) == f"{number} {wanted} HR@10 {hits / number:.3f} {item}"

@@ -1,33 +1,20 @@
 """The live state against replays, and which of two answers while one is made."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import torch
 
-from pfsr.config import ModelConfig
-from pfsr.data.catalog import Catalog
+from pfsr.device import live as live_module
 from pfsr.device.live import Basis, Live, Track
 from pfsr.device.runtime import Runtime
 from pfsr.errors import PfsrError
-from pfsr.export.folder import export_model
-from pfsr.model.encoder import init_weights
-from pfsr.model.recommender import Recommender
-
-ITEMS = 30
-SMALL = {"d_model": 16, "heads": 2, "d_state": 4, "d_conv": 3, "horizon": 3, "blocks": 1}
 
 
 @pytest.fixture(scope="module")
-def runtimes(tmp_path_factory):
-    place = tmp_path_factory.mktemp("models")
-    for seed in (1, 2):
-        config, random = ModelConfig(**SMALL), torch.Generator().manual_seed(seed)
-        fresh = init_weights(config, ITEMS, seed=0)
-        weights = {name: w + 0.3 * torch.randn(w.shape, generator=random) for name, w in fresh.items()}
-        export_model(Recommender(config, Catalog(tuple(range(ITEMS))), weights), place / str(seed))
-    return [Runtime.open(place / "1"), Runtime.open(place / "2")]
+def runtimes(exported):
+    return [Runtime.open(exported[name]) for name in ("first", "second")]
 
 
 @pytest.fixture
@@ -45,17 +32,17 @@ def live(store):
 
 def record(store, live, items):
     for item in items:
-        live.take(store.append(int(item)))
+        live.take(store.append(item))
 
 
 def items(count, seed=0):
-    return np.random.default_rng(seed).integers(0, ITEMS, count)
+    return [f"item-{n}" for n in np.random.default_rng(seed).integers(0, 30, count)]
 
 
 def assert_replayed(track, store):
     """The state is that of a replay of all stored events under the track's own basis."""
     runtime = track.basis.runtime
-    known = [e.item + 1 for e in store.events() if e.item < ITEMS]
+    known = [runtime.catalog.row(e.item) for e in store.events() if runtime.catalog.known(e.item)]
     state, query = runtime.replay(known, track.basis.offsets_S)
     np.testing.assert_allclose(track.state, state, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(track.query, query, rtol=1e-5, atol=1e-5)
@@ -72,9 +59,9 @@ def test_a_replay_equals_the_live_state(store, live, basis, count):
 
 def test_unknown_items_move_the_stamp_alone(store, live, basis):
     live.restart(basis)
-    record(store, live, [3, 4])
+    record(store, live, ["item-3", "item-4"])
     state = live.current.state
-    record(store, live, [ITEMS + 5])
+    record(store, live, ["unknown"])
     assert live.current.state is state
     assert live.current.stamp == (basis.runtime.version, 1, 3)
     assert_replayed(live.current, store)
@@ -101,7 +88,7 @@ def test_a_saved_state_catches_up_with_newer_events_only(store, live, basis, mon
     live.restart(basis)
     record(store, live, items(20))
     for item in items(2, seed=1):
-        store.append(int(item))
+        store.append(item)
     taken, advance = [], Runtime.advance
 
     def counted(self, state, rows, offsets):
@@ -191,6 +178,56 @@ def test_a_replay_of_forgotten_events_brings_nothing_back(store, live, basis, ru
     assert_replayed(live.current, store)
 
 
+@pytest.fixture
+def long_after(monkeypatch):
+    """Let any replay of more than three events go to the background."""
+    monkeypatch.setattr(live_module, "AT_ONCE", 3)
+
+
+def test_without_an_old_state_asking_waits_and_recording_does_not(
+    store, live, basis, monkeypatch, long_after
+):
+    for item in items(10):
+        store.append(item)
+    gate = Gate(monkeypatch, basis.runtime)
+    live.restart(basis)
+    assert gate.reached.wait(20)
+    record(store, live, items(5, seed=1))
+    assert live.current is None
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(live.answering)
+        assert not asked.done()
+        gate.open.set()
+        assert asked.result(20) is live.current
+    assert_replayed(live.current, store)
+
+
+def test_a_first_replay_that_fails_is_told_to_whoever_asks(store, live, basis, long_after):
+    for item in items(10):
+        store.append(item)
+    live.restart(basis._replace(offsets_S=np.zeros(3, np.float32)))
+    for _ in range(2):
+        with pytest.raises(PfsrError, match="offsets"):
+            live.answering()
+    live.rebase(basis)
+    assert_replayed(live.answering(), store)
+
+
+def test_nobody_waits_for_a_state_that_was_dropped(store, live, basis, monkeypatch, long_after):
+    for item in items(10):
+        store.append(item)
+    gate = Gate(monkeypatch, basis.runtime)
+    live.restart(basis)
+    assert gate.reached.wait(20)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(live.answering)
+        live.drop()
+        assert asked.result(20) is None
+        gate.open.set()
+        live.settle()
+        assert live.current is None
+
+
 def test_a_replay_that_fails_is_told_and_leaves_the_old_state(store, live, basis, monkeypatch):
     live.restart(basis)
     record(store, live, items(10))
@@ -202,7 +239,7 @@ def test_a_replay_that_fails_is_told_and_leaves_the_old_state(store, live, basis
 
 
 def test_a_track_takes_events_in_one_by_one_as_together(store, basis):
-    events = [store.append(int(item)) for item in items(12)]
+    events = [store.append(item) for item in items(12)]
     together, one_by_one = Track(basis), Track(basis)
     together.take(events)
     for event in events:

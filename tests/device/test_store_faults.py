@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfsr.device import schema, writer
+from pfsr.device import repair, schema, writer
 from pfsr.device.records import Stamp
 from pfsr.device.store import Store
 from pfsr.errors import PfsrError
@@ -167,14 +167,14 @@ def test_a_repair_of_what_is_whole_loses_only_the_state(closed, copy):
 def test_a_repair_killed_before_its_last_step_is_finished_at_the_next_start(closed, copy, monkeypatch):
     folder = copy(closed[0])
     (folder / "device.db").write_bytes((folder / "device.db").read_bytes()[:-1])
-    finish, calls = schema._finish_repair, []
+    finish, calls = repair.finish_repair, []
 
     def killed(folder):
         calls.append(folder)
         return finish(folder) if len(calls) == 1 else 1 / 0
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "_finish_repair", killed)
+        patch.setattr(repair, "finish_repair", killed)
         with pytest.raises(ZeroDivisionError):
             Store.repair(folder)
     with Store.open(folder) as store:

@@ -4,12 +4,14 @@ import sys
 import numpy as np
 import pytest
 
+from pfsr.config import Config
 from pfsr.device.manifest import read_manifest
 from pfsr.device.runtime import Runtime
 from pfsr.device.weights import read_weights
 from pfsr.errors import PfsrError
 from pfsr.export import folder as exporting
 from pfsr.export.folder import export_model
+from pfsr.model.adaptation import Adaptation
 
 
 @pytest.fixture
@@ -50,6 +52,15 @@ def test_other_tables_are_smaller_and_other_versions(small, exported, tmp_path, 
     expected = small.score([np.array([1, 2, 3])])[0].numpy()[1:]
     found = runtime.scores(runtime.replay([1, 2, 3], offsets)[1])[1:]
     assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_how_to_adapt_is_part_of_the_model(small, exported, tmp_path, traced):
+    spread = np.linspace(0.01, 0.2, len(small.sites.names)).tolist()
+    adaptation = Adaptation.of(Config(model=small.config, seed=3), 5, spread)
+    written = export_model(small, tmp_path / "model", adaptation=adaptation)
+    assert read_manifest(tmp_path / "model").adaptation == adaptation
+    assert read_manifest(exported).adaptation is None
+    assert written.manifest.model_version != read_manifest(exported).model_version
 
 
 def test_an_existing_folder_is_left_alone(small, tmp_path):

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from pfsr.device.manifest import Table
 from pfsr.export.folder import Exported, export_model
-from pfsr.model.bundle import open_bundle
+from pfsr.model.bundle import open_bundle, read_adaptation
 from pfsr.runs.folder import RunFolder
 from pfsr.runs.watcher import say
 
@@ -24,9 +24,10 @@ def export(bundle: Path, *, out: Path, table: Table = "float32") -> None:
         How the item table is stored: float16 halves it, int8 quarters it, at a loss that is shown.
     """
     console = Console()
-    model = open_bundle(RunFolder(bundle).best if bundle.is_dir() else bundle)
+    path = RunFolder(bundle).best if bundle.is_dir() else bundle
+    model, adaptation = open_bundle(path), read_adaptation(path)
     with console.status("exporting"):
-        written = export_model(model, out, table)
+        written = export_model(model, out, table, adaptation)
     _tell(console, written, out)
 
 
@@ -45,4 +46,6 @@ def _tell(console: Console, written: Exported, out: Path) -> None:
         )
     if manifest.index:
         say(console, f"index of the items: recall@10 {manifest.index.recall:.3f}, after random histories")
+    if manifest.adaptation is None:
+        say(console, "the bundle does not say how to adapt to a person; devices will by the defaults")
     say(console, f"folder   {out}")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pfsr.device.records import ItemId, drop_kept, get_kept, put_kept
-from pfsr.device.schema import FILE, transaction, write_back
+from pfsr.device.refusals import FILE
+from pfsr.device.schema import transaction, write_back
 from pfsr.errors import PfsrError
 
 TO_ERASE = "to erase"
@@ -39,16 +40,18 @@ class Selection:
 
 
 def forget(database: sqlite3.Connection, folder: Path, selection: Selection) -> int:
-    """Delete what ``selection`` names, and the live state that came from it; return the number of events.
+    """Delete what ``selection`` names and what was computed from it; return the number of events.
 
-    ``everything`` takes the private offsets and the list of uploads too; settings stay.
+    That is the live state, and, if any event went, the private offsets with their Fisher information.
+    ``everything`` takes the offsets in any case, and the list of uploads; settings stay.
     """
     condition, values = selection.condition()
     with transaction(database):
         last = database.execute("SELECT max(seq) FROM events").fetchall()[0][0]
         gone = database.execute(f"DELETE FROM events WHERE {condition}", values).rowcount
-        drop_kept(database, "state", *(("offsets", LAST_SEQ) if selection.everything else ()))
+        drop_kept(database, "state", *(("offsets",) if gone or selection.everything else ()))
         if selection.everything:
+            drop_kept(database, LAST_SEQ)
             database.execute("DELETE FROM uploads")
         elif last is not None:
             put_kept(database, LAST_SEQ, last)

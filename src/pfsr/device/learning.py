@@ -1,154 +1,140 @@
-"""Phase 1 on the device: the private offsets follow the person's own events, the shared weights stay.
+"""Learning from one person's events, on their device: the lines that the simulator runs, for one client.
 
-The only module of this room that needs PyTorch, and only when something is to be learned. Its steps are those
-of ``federated.client.adapt``, with the same pieces and so the same numbers, but it may stop between two.
+    phase 1   ``federated.client.private_steps``: the offsets follow the events, the shared weights stay
+    phase 2   ``federated.client.local_update``: a round of federated training; a movement is to leave
+
+Nothing is stored or sent here. This module and ``messages`` need PyTorch; whoever uses them imports them
+when there is something to be learned.
 Source: "Personalized Federated Sequential Recommender" (arXiv 2603.22349).
 
 Shapes: B = 1 client, S offsets.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pfsr.config import Config
+from pfsr.device.lessons import Learned, Lesson, TookPart
 from pfsr.device.manifest import Manifest, read_manifest
+from pfsr.device.messages import read_call, write_upload
 from pfsr.device.weights import read_weights
 from pfsr.errors import PfsrError
-
-if TYPE_CHECKING:
-    from pfsr.federated.batch import ClientBatch
-    from pfsr.federated.partition import Private
-    from pfsr.federated.view import Broadcast
-    from pfsr.model.response import Sites
+from pfsr.federated.batch import ClientBatch, client_batch
+from pfsr.federated.client import local_update, private_loss, private_steps
+from pfsr.federated.partition import Private
+from pfsr.federated.rounds import ServerState, make_broadcast
+from pfsr.federated.seeds import derive
+from pfsr.federated.server import Moments
+from pfsr.federated.view import Broadcast
+from pfsr.model.adaptation import Adaptation
+from pfsr.model.magnitude import FIRST_LIMIT, FIRST_SPREAD
+from pfsr.model.response import Sites, response_sites
 
 LEAST = 2
 """Events from which something can be learned: one read, one to come next."""
 
 
-class Before(NamedTuple):
-    """The private parameters that learning starts from.
-
-    Attributes:
-        offsets_S: float32.
-        fisher_S: their Fisher information, zeros where nothing is known.
-        rounds: how often was learned before; every random choice follows from it.
-    """
-
-    offsets_S: np.ndarray
-    fisher_S: np.ndarray
-    rounds: float
-
-
-class Learned(NamedTuple):
-    """What the steps led to.
-
-    Attributes:
-        offsets_S: float32.
-        fisher_S: float32.
-        steps: how many were taken.
-        loss_before, loss_after: mean loss per event of the stretch that was learned from.
-    """
-
-    offsets_S: np.ndarray
-    fisher_S: np.ndarray
-    steps: int
-    loss_before: float
-    loss_after: float
-
-
 class _Task(NamedTuple):
-    broadcast: "Broadcast"
-    batch: "ClientBatch"
+    """The arguments of ``private_steps`` that stay as they are."""
+
+    broadcast: Broadcast
+    batch: ClientBatch
     config: Config
-    sites: "Sites"
+    sites: Sites
 
 
-def check_installed() -> None:
-    """Raise PfsrError unless PyTorch is there."""
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise PfsrError("learning needs PyTorch: pip install torch; recommending goes on without") from None
-
-
-def learn(
-    folder: Path, rows: Sequence[int], before: Before, steps: int, should_stop: Callable[[], bool]
-) -> Learned:
-    """Take private steps on a person's history under a device model; nothing is stored.
+def learn(lesson: Lesson, steps: int, should_stop: Callable[[], bool]) -> Learned:
+    """Take private steps under the device's own model, as ``federated.client.adapt`` does.
 
     Args:
-        folder: the device model.
-        rows: the catalogue rows of the events, oldest first.
-        before: the private parameters so far.
+        lesson: what is learned from.
         steps: the most steps that are taken.
         should_stop: asked before every step.
 
     Raises:
-        PfsrError: PyTorch is missing, fewer than two events, ``steps`` is not positive, or the model is
-            damaged.
+        PfsrError: fewer than two events, ``steps`` is not positive, the model is damaged, or it was trained
+            without private offsets.
     """
-    check_installed()
     if steps < 1:
         raise PfsrError(f"steps must be at least 1 (got {steps})")
-    if len(rows) < LEAST:
-        raise PfsrError(f"learning needs {LEAST} events of items in the catalogue (got {len(rows)})")
-    task = _task(read_manifest(folder), folder, rows, int(before.rounds))
-    private, taken, losses = _steps(task, before, steps, should_stop)
-    return Learned(private.offsets_BS[0].numpy(), private.fisher_BS[0].numpy(), taken, losses[0], losses[-1])
+    _check_history(lesson, LEAST)
+    task, private, taken = _task(lesson), _private(lesson), 0
+    before = _loss(task, private)
+    following = private_steps(task.broadcast, private, *task[1:])
+    while taken < steps and not should_stop():
+        private, taken = next(following), taken + 1
+    return Learned(*_kept(private), taken, before, _loss(task, private) if taken else before)
 
 
-def _task(manifest: Manifest, folder: Path, rows: Sequence[int], rounds: int) -> _Task:
-    """Return what the server would have sent: the device model does not tell tau^2 and the recipe, so the
-    defaults stand for them.
+def take_part(lesson: Lesson, call: bytes, seed: int) -> TookPart:
+    """Take part in a round of federated training: both phases, on what the server sent.
+
+    Args:
+        lesson: what is learned from; the offsets are those of the device, the weights those of the call.
+        call: what ``messages.write_call`` returned.
+        seed: every random choice follows from it; whoever knows it learns more from the upload.
+
+    Raises:
+        PfsrError: fewer events than the call asks for, or a call that is damaged or for another model.
     """
-    import torch
+    known = read_call(call, lesson.folder)
+    _check_history(lesson, max(LEAST, known.config.federated.min_events))
+    batch = _batch(lesson, seed, known.config)
+    sites = response_sites(known.config.model)
+    updates, private = local_update(known.broadcast, _private(lesson), batch, known.config, sites)
+    upload, fields = write_upload(updates, known)
+    return TookPart(*_kept(private), upload, fields, f"round {known.broadcast.version}")
 
-    from pfsr.federated.batch import client_batch
-    from pfsr.federated.rounds import ServerState, make_broadcast
-    from pfsr.federated.seeds import derive
-    from pfsr.federated.server import Moments
-    from pfsr.model.magnitude import FIRST_LIMIT, FIRST_SPREAD
-    from pfsr.model.response import response_sites
 
-    config, sites = Config(model=manifest.model), response_sites(manifest.model)
-    weights = {name: torch.from_numpy(value) for name, value in read_weights(folder).items()}
-    spread_G = torch.full((len(sites.names),), FIRST_SPREAD)
+def _task(lesson: Lesson) -> _Task:
+    """Return what the run's own devices would have been given at its end; in later lessons with other
+    negatives and another stretch of a long history.
+    """
+    manifest = read_manifest(lesson.folder)
+    sites = response_sites(manifest.model)
+    adaptation = manifest.adaptation or Adaptation(spread=(FIRST_SPREAD,) * len(sites.names))
+    config, version = adaptation.config(manifest.model), adaptation.round + int(lesson.rounds)
+    _check_personal(manifest, config)
+    weights = {name: torch.from_numpy(value) for name, value in read_weights(lesson.folder).items()}
     limits_T = torch.full((len(weights),), FIRST_LIMIT)
-    state = ServerState(weights, Moments({}, {}), spread_G, limits_T, rounds)
-    seed = derive(config.seed, "adapt", rounds, 0)
-    batch = client_batch([np.asarray(rows, np.int32)], [seed], config.federated.window)
+    state = ServerState(weights, Moments({}, {}), torch.tensor(adaptation.spread), limits_T, version)
+    batch = _batch(lesson, derive(config.seed, "adapt", version, 0), config)
     return _Task(make_broadcast(state, config), batch, config, sites)
 
 
-def _steps(
-    task: _Task, before: Before, steps: int, should_stop: Callable[[], bool]
-) -> tuple["Private", int, list[float]]:
-    """Return the private parameters, how many steps led to them, and the losses before and after each."""
-    from pfsr.federated.learning import mean_loss, offset_gradients, run_pass
-    from pfsr.federated.personal import personal_step, prior
-    from pfsr.federated.view import receive
-
-    broadcast, batch, config, sites = task
-    view, pulled = receive(broadcast, batch), prior(broadcast, config, sites)._replace(refresh=True)
-    private, taken = _private(before), 0
-    done = run_pass(view, sites.split(private.offsets_BS), batch, config, step=None)
-    losses = [float(mean_loss(done, batch))]
-    while taken < steps and not should_stop():
-        gradient_BS = offset_gradients(done, batch)
-        private = personal_step(done, gradient_BS, private, batch, pulled, config.response)
-        pulled, taken = pulled._replace(refresh=False), taken + 1
-        done = run_pass(view, sites.split(private.offsets_BS), batch, config, step=None)
-        losses.append(float(mean_loss(done, batch)))
-    return private, taken, losses
+def _batch(lesson: Lesson, seed: int, config: Config) -> ClientBatch:
+    return client_batch([np.asarray(lesson.rows, np.int32)], [seed], config.federated.window)
 
 
-def _private(before: Before) -> "Private":
-    import torch
+def _loss(task: _Task, private: Private) -> float:
+    return float(private_loss(task.broadcast, private, *task[1:]))
 
-    from pfsr.federated.partition import Private
 
-    offsets_BS, fisher_BS = (torch.tensor(np.asarray(v, np.float32))[None] for v in before[:2])
-    return Private(offsets_BS, fisher_BS, torch.tensor([before.rounds], dtype=torch.float32))
+def _private(lesson: Lesson) -> Private:
+    offsets_BS, fisher_BS = (torch.tensor(np.asarray(v, np.float32))[None] for v in lesson[2:4])
+    return Private(offsets_BS, fisher_BS, torch.tensor([lesson.rounds], dtype=torch.float32))
+
+
+def _kept(private: Private) -> tuple[np.ndarray, np.ndarray]:
+    return _array(private.offsets_BS), _array(private.fisher_BS)
+
+
+def _array(values_BS: Tensor) -> np.ndarray:
+    return values_BS[0].detach().numpy()
+
+
+def _check_history(lesson: Lesson, least: int) -> None:
+    if len(lesson.rows) < least:
+        raise PfsrError(f"learning needs {least} events of items in the catalogue (got {len(lesson.rows)})")
+
+
+def _check_personal(manifest: Manifest, config: Config) -> None:
+    if config.response.mode == "off":
+        raise PfsrError(
+            f"model {manifest.model_version} was trained without private offsets (response.mode = 'off'), "
+            "so there is nothing to learn on a device"
+        )

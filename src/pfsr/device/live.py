@@ -4,6 +4,9 @@ A state belongs to one model, one version of the private offsets and one last ev
 or offsets change, the history is replayed in a background thread; until that is done the old state, with the
 old model and the old offsets, takes in events and answers. So state, offsets and scores are never mixed.
 
+Where there is no old state, or it may not answer any more (it knows what was forgotten), whoever asks waits
+for the replay. Whoever records does not.
+
 Shapes: d = d_model, S private offsets, Z floats of state.
 """
 
@@ -17,6 +20,9 @@ import numpy as np
 from pfsr.device.records import Event, Stamp
 from pfsr.device.runtime import Runtime
 from pfsr.device.store import Store
+
+AT_ONCE = 256
+"""Events that are replayed at once instead of in the background: less than a tenth of a second."""
 
 
 class Basis(NamedTuple):
@@ -96,45 +102,63 @@ class Live:
         self._store, self._guard = store, guard
         self._wanted: Basis | None = None
         self._replay: Future[None] | None = None
+        self._replayed = threading.Condition(guard)
         self._pool = ThreadPoolExecutor(1, "pfsr replay")
 
     def take(self, event: Event) -> None:
-        """Take in a new event, one step."""
+        """Take in a new event, one step; a replay that is under way will find it in the store."""
         with self._guard:
             if self.current:
                 self.current.take([event])
                 self._keep(self.current)
 
+    def answering(self) -> Track | None:
+        """Return the state that answers, once there is one; None: there is no model.
+
+        The caller may hold the lock, but must not rely on what it saw before: it is let go while waiting.
+
+        Raises:
+            PfsrError: the replay failed, and there is no old state.
+        """
+        with self._guard:
+            self._replayed.wait_for(lambda: self.current or self._wanted is None or self._failed())
+            if self.current is None and self._wanted:
+                self.settle()
+            return self.current
+
     def restart(self, basis: Basis) -> None:
-        """Take the saved state up, or replay the history, before anything else happens: at the beginning,
-        and after events were forgotten.
+        """Take the saved state up and replay what it lacks: at the beginning, and after events were
+        forgotten. Until a long replay is done, :meth:`answering` waits.
         """
         with self._guard:
             self.drop()
-            self._wanted, track, events = basis, Track(basis), self._store.events()
-            track.take(events[track.load(self._store.load_state(), events) :])
-            self.current = track
-            self._keep(track)
+            track, missing = self._begun(basis)
+            if len(missing) > AT_ONCE:
+                self._start(basis)
+            else:
+                track.take(missing)
+                self._wanted, self.current = basis, track
+                self._keep(track)
 
     def rebase(self, basis: Basis) -> None:
         """Replay the history under ``basis`` in the background; the old state answers until that is done."""
         with self._guard:
-            if self.current is None:
+            if self._wanted is None:
                 self.restart(basis)
-                return
-            self._wanted = basis
-            self._replay = self._pool.submit(self._follow, basis)
+            else:
+                self._start(basis)
 
     def drop(self) -> None:
         """Forget the state, and what a replay that is under way would bring."""
         with self._guard:
             self.current = self._wanted = None
+            self._replayed.notify_all()
 
     def settle(self) -> None:
         """Return once no replay is under way.
 
         Raises:
-            PfsrError: the last replay failed; the old state goes on answering.
+            PfsrError: the last replay failed; the old state, if there is one, goes on answering.
         """
         if self._replay:
             self._replay.result()
@@ -144,18 +168,35 @@ class Live:
         self.drop()
         self._pool.shutdown(cancel_futures=True)
 
+    def _failed(self) -> bool:
+        return self._replay is not None and self._replay.done() and self.current is None
+
+    def _start(self, basis: Basis) -> None:
+        self._wanted = basis
+        self._replay = self._pool.submit(self._follow, basis)
+        self._replay.add_done_callback(self._tell)
+
+    def _tell(self, _: object) -> None:
+        with self._guard:
+            self._replayed.notify_all()
+
     def _follow(self, basis: Basis) -> None:
         with self._guard:
             if self._wanted is not basis:
                 return
-            events = self._store.events()
-        track = Track(basis)
-        track.take(events)
+            last = self._store.count
+            track, missing = self._begun(basis)
+        track.take(missing)
         with self._guard:
             if self._wanted is basis:
-                track.take(self._store.last(self._store.count - len(events)))
+                track.take(self._store.last(self._store.count - last))
                 self.current = track
                 self._keep(track)
+
+    def _begun(self, basis: Basis) -> tuple[Track, list[Event]]:
+        """Return the saved state, or an empty one, and the events that it lacks."""
+        track, events = Track(basis), self._store.events()
+        return track, events[track.load(self._store.load_state(), events) :]
 
     def _keep(self, track: Track) -> None:
         self._store.save_state(track.dump(), track.stamp)

@@ -7,7 +7,7 @@ process is refused too, and the system lets go of it when the process dies, howe
 import sqlite3
 from pathlib import Path
 
-from pfsr.device.schema import explained
+from pfsr.device.refusals import explained
 from pfsr.errors import PfsrError
 
 FILE = "device.lock"

@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from pfsr.config import Count, ModelConfig, Positive, Section
+from pfsr.data.catalog import Catalog
 from pfsr.errors import PfsrError
+from pfsr.model.adaptation import Adaptation
 
 FORMAT, VERSION = "pfsr-device", 1
 
@@ -44,7 +46,9 @@ class IndexFacts(Section):
 
 
 class Manifest(Section):
-    """What a device model is; see the module's text."""
+    """What a device model is; see the module's text. ``adaptation`` says how a person's offsets are learned
+    under it; without it, by the defaults.
+    """
 
     format: Literal["pfsr-device"] = FORMAT
     format_version: Positive = VERSION
@@ -56,6 +60,13 @@ class Manifest(Section):
     states: tuple[tuple[str, tuple[Count, ...]], ...]
     files: dict[str, str]
     index: IndexFacts | None = None
+    adaptation: Adaptation | None = None
+
+    @model_validator(mode="after")
+    def _spread_fits_sites(self) -> "Manifest":
+        if self.adaptation and len(self.adaptation.spread) != len(self.sites):
+            raise ValueError("adaptation.spread: one number for every site is needed")
+        return self
 
     @property
     def state_size(self) -> int:
@@ -86,11 +97,13 @@ def model_version(facts: dict[str, Any], digests: dict[str, str]) -> str:
     """Return 16 hex digits that stand for all that decides what a model computes.
 
     Args:
-        facts: the manifest's ``items``, ``table``, ``model``, ``sites`` and ``states``, as JSON.
+        facts: the manifest's ``items``, ``table``, ``model``, ``sites``, ``states`` and, if there is one,
+            ``adaptation``, as JSON.
         digests: SHA-256 of the files; those of weights and catalogue count, since a graph that another
             version of the exporter wrote is still the same model.
     """
     told = {name: facts[name] for name in ("items", "table", "model", "sites", "states")}
+    told |= {"adaptation": facts["adaptation"]} if facts.get("adaptation") else {}
     told |= {name: digests[name] for name in (WEIGHTS, CATALOG)}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -112,6 +125,18 @@ def read_manifest(folder: Path) -> Manifest:
     if model_version(form, manifest.files) != manifest.model_version:
         raise damaged(folder, f"{MANIFEST} does not belong to its weights and catalogue")
     return manifest
+
+
+def read_catalog(folder: Path) -> Catalog:
+    """Return the catalogue of a device model.
+
+    Raises:
+        PfsrError: it is missing or damaged.
+    """
+    try:
+        return Catalog.from_json(json.loads((folder / CATALOG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, PfsrError) as error:
+        raise damaged(folder, f"{CATALOG}: {str(error).splitlines()[0]}") from None
 
 
 def file_digest(path: Path) -> str:

@@ -3,7 +3,6 @@
 SQLite notices a broken page, not a broken byte inside a text or a number; hence one CRC-32 per row.
 """
 
-import base64
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,9 @@ ItemId = str | int
 
 MAX_ITEM_BYTES = 65_536
 """Longest item id taken in, as UTF-8."""
+
+SETTING = "setting "
+"""What the names of settings begin with among what is kept."""
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -165,17 +167,12 @@ def get_offsets(database: sqlite3.Connection) -> Offsets | None:
     return Offsets(version, offsets_S, fisher_S, rounds, model_version)
 
 
-def event_form(event: Event) -> dict[str, Any]:
-    """Return an event as JSON can hold it."""
-    return {"seq": event.seq, "item": event.item, "time_ms": event.time_ms, "time_given": event.given}
+def put_setting(database: sqlite3.Connection, name: str, value: Any) -> None:
+    """Keep a setting, in place of the one of that name."""
+    put_kept(database, SETTING + name, value)
 
 
-def offsets_form(offsets: Offsets) -> dict[str, Any]:
-    """Return private parameters as JSON can hold them."""
-    lists = {"offsets_S": offsets.offsets_S.tolist(), "fisher_S": offsets.fisher_S.tolist()}
-    return {**offsets._asdict(), **lists}
-
-
-def state_form(blob: bytes, stamp: Stamp) -> dict[str, Any]:
-    """Return a live state as JSON can hold it."""
-    return {**stamp._asdict(), "base64": base64.b64encode(blob).decode()}
+def get_settings(database: sqlite3.Connection) -> dict[str, Any]:
+    """Return all settings by name."""
+    names = database.execute("SELECT name, about FROM kept ORDER BY name").fetchall()
+    return {n.removeprefix(SETTING): json.loads(v) for n, v in names if n.startswith(SETTING)}

@@ -6,7 +6,6 @@ and the private offsets come in with every call and go out again, so that one ru
 Shapes: L events, I items, d = d_model, S private offsets, Z floats of state.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from pfsr.device.manifest import (
     Manifest,
     SiteLayout,
     damaged,
+    read_catalog,
     read_manifest,
     site_layout,
 )
@@ -193,10 +193,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 
 def _catalog(folder: Path, manifest: Manifest) -> Catalog:
-    try:
-        catalog = Catalog.from_json(json.loads((folder / CATALOG).read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError, PfsrError) as error:
-        raise damaged(folder, f"{CATALOG}: {str(error).splitlines()[0]}") from None
+    catalog = read_catalog(folder)
     if len(catalog) != manifest.items:
         raise damaged(folder, f"{CATALOG} has {len(catalog)} items, not {manifest.items}")
     return catalog

@@ -6,12 +6,11 @@ power cut loses it. Events keep the order in which they arrived, whatever the cl
 """
 
 import atexit
-import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from pfsr.device.forgetting import LAST_SEQ, Selection, erase, forget
 from pfsr.device.lock import lock_folder
+from pfsr.device.reading import Reader
 from pfsr.device.records import (
     Event,
     ItemId,
@@ -26,37 +26,27 @@ from pfsr.device.records import (
     Stamp,
     Upload,
     check_event,
-    event_form,
     get_events,
     get_kept,
     get_offsets,
-    get_uploads,
-    offsets_form,
-    put_kept,
     put_offsets,
+    put_setting,
     put_upload,
-    state_form,
 )
-from pfsr.device.schema import open_database, reader, repair, told
+from pfsr.device.refusals import told
+from pfsr.device.repair import finish_repair, repair
+from pfsr.device.schema import open_database, reader
 from pfsr.device.writer import Writer
-from pfsr.errors import PfsrError
-
-SETTING = "setting "
-"""What the names of settings begin with among what is kept."""
 
 
-class Store:
+class Store(Reader):
     """One person's folder, held by one process at a time; every method may be called from any thread."""
 
     def __init__(self, folder: Path, lock: sqlite3.Connection, database: sqlite3.Connection) -> None:
         """Use :meth:`open`."""
-        self.folder = folder
-        self._lock_file = lock
-        self._reader = reader(folder)
         self._last = _last_seq(database)
-        self._writer = Writer(database, folder, self._last)
-        self._guard = self._writer.lock
-        self._closed = False
+        super().__init__(folder, reader(folder), Writer(database, folder, self._last))
+        self._lock_file = lock
         self._process = os.getpid()
         atexit.register(self.close)
 
@@ -86,6 +76,7 @@ class Store:
             lock = undo.enter_context(closing(lock_folder(folder)))
             if mend:
                 repair(folder)
+            finish_repair(folder)
             database = undo.enter_context(closing(open_database(folder)))
             erase(database, folder)
             store = cls(folder, lock, database)
@@ -130,37 +121,6 @@ class Store:
         self._writer.wait(last)
         return last
 
-    @property
-    def durable(self) -> int:
-        """The number of the last event that is on disk."""
-        return self._writer.durable
-
-    @property
-    def failure(self) -> PfsrError | None:
-        """Why the last attempt to write failed; None while all is well."""
-        return self._writer.failure
-
-    def events(self) -> list[Event]:
-        """Return all accepted events in order."""
-        with self._reading() as database:
-            stored = get_events(database, "WHERE seq <= ? ORDER BY seq", self.durable)
-            return stored + list(self._writer.pending)
-
-    def last(self, n: int) -> list[Event]:
-        """Return the last ``n`` events in order."""
-        with self._reading() as database:
-            pending = list(self._writer.pending)
-            older = max(n - len(pending), 0)
-            stored = get_events(database, "WHERE seq <= ? ORDER BY seq DESC LIMIT ?", self.durable, older)
-            return (stored[::-1] + pending)[-n:] if n > 0 else []
-
-    @property
-    def count(self) -> int:
-        """How many events there are."""
-        with self._reading() as database:
-            stored = database.execute("SELECT count(*) FROM events WHERE seq <= ?", (self.durable,))
-            return stored.fetchall()[0][0] + len(self._writer.pending)
-
     def save_state(self, blob: bytes, stamp: Stamp) -> None:
         """Keep the live state; written with a group commit now and then, and on :meth:`close`.
 
@@ -168,23 +128,22 @@ class Store:
         """
         self._writer.keep_state(blob, stamp)
 
-    def load_state(self) -> tuple[bytes, Stamp] | None:
-        """Return the newest live state there is; its stamp says which events it still lacks."""
-        with self._reading() as database:
-            if self._writer.state:
-                return self._writer.state
-            found = get_kept(database, "state")
-            return (found[1], Stamp(*found[0])) if found else None
-
-    def offsets(self) -> Offsets | None:
-        """Return the private offsets, or None before the first were saved."""
-        with self._reading() as database:
-            return get_offsets(database)
-
     def save_offsets(
-        self, offsets_S: np.ndarray, fisher_S: np.ndarray, rounds: float, model_version: str
+        self,
+        offsets_S: np.ndarray,
+        fisher_S: np.ndarray,
+        rounds: float,
+        model_version: str,
+        upload: Upload | None = None,
     ) -> int:
         """Replace the private offsets, all or nothing; return their new version once they are durable.
+
+        Args:
+            offsets_S: float32.
+            fisher_S: their Fisher information.
+            rounds: participations so far.
+            model_version: of the model they were learned with.
+            upload: what is about to leave with them; written down in the same transaction.
 
         Raises:
             PfsrError: the disk refused; the old ones are still there.
@@ -198,6 +157,8 @@ class Store:
             old = get_offsets(database)
             new = Offsets(old.version + 1 if old else 1, both[0], both[1], rounds, model_version)
             put_offsets(database, new)
+            if upload:
+                put_upload(database, upload)
             return new.version
 
         return self._writer.write(replace)
@@ -207,25 +168,14 @@ class Store:
         upload = Upload(time_ms, size, tuple(fields), model_version)
         self._writer.write(lambda database: put_upload(database, upload))
 
-    def uploads(self) -> list[Upload]:
-        """Return what has ever left this device, oldest first."""
-        with self._reading() as database:
-            return get_uploads(database)
-
     def set_setting(self, name: str, value: Any) -> None:
         """Keep a value that JSON can hold, durably; raises like :meth:`save_offsets`."""
-        self._writer.write(lambda database: put_kept(database, SETTING + name, value))
-
-    def settings(self) -> dict[str, Any]:
-        """Return all settings."""
-        with self._reading() as database:
-            names = database.execute("SELECT name, about FROM kept ORDER BY name").fetchall()
-            return {n.removeprefix(SETTING): json.loads(v) for n, v in names if n.startswith(SETTING)}
+        self._writer.write(lambda database: put_setting(database, name, value))
 
     def forget(
         self, *, item: ItemId | None = None, before: int | None = None, everything: bool = False
     ) -> int:
-        """Erase events, and the live state with them, from every file; return how many events went.
+        """Erase events, and live state and private offsets with them, from every file; return how many went.
 
         Args:
             item: all events of this item.
@@ -245,18 +195,6 @@ class Store:
                 self._writer.drop_state()
 
         return self._writer.run(job)
-
-    def export(self) -> dict[str, Any]:
-        """Return everything there is about the person, as JSON can hold it."""
-        with self._guard:
-            offsets, state = self.offsets(), self.load_state()
-            return {
-                "events": [event_form(event) for event in self.events()],
-                "offsets": offsets_form(offsets) if offsets else None,
-                "state": state_form(*state) if state else None,
-                "uploads": [upload._asdict() for upload in self.uploads()],
-                "settings": self.settings(),
-            }
 
     def close(self) -> None:
         """Make everything durable and let go of the folder; done again, it does nothing.
@@ -285,13 +223,6 @@ class Store:
         with self._reading() as database:
             found = get_events(database, "WHERE given AND time_ms = ? AND item = ?", time_ms, item)
             return found[0] if found else None
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._guard, told(self.folder):
-            if self._closed:
-                raise PfsrError(f"{self.folder}: the store is closed; open it again")
-            yield self._reader
 
 
 def _last_seq(database: sqlite3.Connection) -> int:

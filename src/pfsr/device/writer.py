@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pfsr.device.records import Event, ItemId, Stamp, get_kept, put_events, put_kept
-from pfsr.device.schema import close_database, explained, transaction, write_back
+from pfsr.device.refusals import explained
+from pfsr.device.schema import close_database, transaction, write_back
 from pfsr.errors import PfsrError
 
 GATHER_S = 0.02

@@ -39,6 +39,7 @@ from pfsr.export.graphs import encode_graph, score_graph, step_graph
 from pfsr.export.index import write_index
 from pfsr.export.states import StateLayout
 from pfsr.export.tables import NO_LOSS, TableLoss, random_histories, stored_table, table_loss, with_table
+from pfsr.model.adaptation import Adaptation
 from pfsr.model.encoder import ITEMS
 from pfsr.model.recommender import Recommender
 
@@ -68,8 +69,16 @@ class Exported(NamedTuple):
     difference: float
 
 
-def export_model(model: Recommender, folder: Path, table: Table = "float32") -> Exported:
+def export_model(
+    model: Recommender, folder: Path, table: Table = "float32", adaptation: Adaptation | None = None
+) -> Exported:
     """Write ``model`` as a device model; the folder appears whole, checked against the model, or not at all.
+
+    Args:
+        model: the trained model.
+        folder: the place; there must be nothing yet.
+        table: how the item table is stored.
+        adaptation: how devices learn offsets under it, as the run did; None: by the defaults.
 
     Raises:
         PfsrError: the folder exists already or cannot be written, the encoder cannot run on a device,
@@ -82,6 +91,8 @@ def export_model(model: Recommender, folder: Path, table: Table = "float32") -> 
         _write_model(kept, stored, unfinished)
         index = write_index(kept, unfinished) if len(model.catalog) >= EXACT_LIMIT else None
         facts = {"items": len(model.catalog), "table": table, **_shape(model, layout)}
+        if adaptation is not None:
+            facts["adaptation"] = adaptation.model_dump(mode="json")
         manifest = _write_manifest(facts, index, unfinished)
         difference = _difference(kept, Runtime.open(unfinished))
     size = sum(path.stat().st_size for path in folder.iterdir())

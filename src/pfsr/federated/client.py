@@ -11,6 +11,9 @@ Source: "Personalized Federated Sequential Recommender" (arXiv 2603.22349).
 Shapes: B clients, S offsets, G site groups, T shared tensors.
 """
 
+from collections.abc import Iterator
+from itertools import islice
+
 import torch
 from torch import Tensor
 
@@ -64,13 +67,32 @@ def adapt(
     """Learn privately under a finished model: what a person's device does once training has ended."""
     if config.response.mode == "off":
         return private
+    for stepped in islice(
+        private_steps(broadcast, private, batch, config, sites), config.response.adapt_steps
+    ):
+        private = stepped
+    return private
+
+
+def private_steps(
+    broadcast: Broadcast, private: Private, batch: ClientBatch, config: Config, sites: Sites
+) -> Iterator[Private]:
+    """Yield the private parameters after each private step under a finished model, for as long as asked."""
     view, pulled = receive(broadcast, batch), prior(broadcast, config, sites)._replace(refresh=True)
-    for _ in range(config.response.adapt_steps):
+    while True:
         done = run_pass(view, sites.split(private.offsets_BS), batch, config, step=None)
         gradient_BS = offset_gradients(done, batch)
         private = personal_step(done, gradient_BS, private, batch, pulled, config.response)
         pulled = pulled._replace(refresh=False)
-    return private
+        yield private
+
+
+def private_loss(
+    broadcast: Broadcast, private: Private, batch: ClientBatch, config: Config, sites: Sites
+) -> Tensor:
+    """Return each client's mean loss per event with its private parameters, without dropout, [B]."""
+    offsets = sites.split(private.offsets_BS)
+    return mean_loss(run_pass(receive(broadcast, batch), offsets, batch, config, step=None), batch)
 
 
 def _learn(

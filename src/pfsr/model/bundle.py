@@ -1,4 +1,5 @@
-"""A model as one file: safetensors, with the model's shape and the catalogue as JSON in its header.
+"""A model as one file: safetensors, with the model's shape and the catalogue as JSON in its header, and, if a
+run trained it, what devices need to adapt it to a person.
 
 One file is written beside its place and then renamed, so a reader sees the old bundle or the new one.
 Nothing is ever unpickled.
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from pfsr.config import ModelConfig
 from pfsr.data.catalog import Catalog
 from pfsr.errors import PfsrError
+from pfsr.model.adaptation import Adaptation
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import init_weights
 from pfsr.model.recommender import Recommender
@@ -25,8 +27,13 @@ from pfsr.model.recommender import Recommender
 FORMAT, VERSION = "pfsr-bundle", 1
 
 
-def save_bundle(model: Recommender, path: Path) -> None:
+def save_bundle(model: Recommender, path: Path, adaptation: Adaptation | None = None) -> None:
     """Write ``model`` to ``path``, whole or not at all.
+
+    Args:
+        model: the trained model.
+        path: the file.
+        adaptation: how people's offsets are learned under it; None: a device uses the defaults.
 
     Raises:
         PfsrError: the place cannot be written.
@@ -37,6 +44,8 @@ def save_bundle(model: Recommender, path: Path) -> None:
         "model": model.config.model_dump_json(),
         "catalog": json.dumps(model.catalog.to_json()),
     }
+    if adaptation is not None:
+        header["adaptation"] = adaptation.model_dump_json()
     tensors = {name: weight.contiguous() for name, weight in model.weights.items()}
     write_tensors(tensors, path, header)
 
@@ -70,12 +79,7 @@ def open_bundle(path: str | Path) -> Recommender:
         PfsrError: the file is missing, damaged, not a bundle, or made by a newer version of PFSR.
     """
     path = Path(path)
-    if not path.exists():
-        raise PfsrError(f"{path}: no such bundle; a run has one from its first look at the validation events")
-    tensors, header = read_tensors(path)
-    if header.get("format") != FORMAT:
-        raise PfsrError(f"{path}: not a PFSR bundle; bundles are written by pfsr train as best.safetensors")
-    _check_version(path, header)
+    tensors, header = _read(path)
     try:
         config = ModelConfig.model_validate_json(header["model"])
         catalog = Catalog.from_json(json.loads(header["catalog"]))
@@ -83,6 +87,20 @@ def open_bundle(path: str | Path) -> Recommender:
         raise _damaged(path, f"its header does not hold a model: {str(error).splitlines()[0]}") from None
     _check_weights(path, tensors, config, len(catalog))
     return Recommender(config, catalog, tensors)
+
+
+def read_adaptation(path: str | Path) -> Adaptation | None:
+    """Return how people's offsets are learned under a bundle's model; None: it does not say.
+
+    Raises:
+        PfsrError: as :func:`open_bundle`.
+    """
+    path = Path(path)
+    told = _read(path)[1].get("adaptation")
+    try:
+        return None if told is None else Adaptation.model_validate_json(told)
+    except ValueError as error:
+        raise _damaged(path, f"its header does not hold how to adapt: {str(error).splitlines()[0]}") from None
 
 
 def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
@@ -98,6 +116,17 @@ def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
         raise PfsrError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, str(error).splitlines()[0]) from None
+
+
+def _read(path: Path) -> tuple[Weights, dict[str, str]]:
+    """Return the tensors and the header of what is a bundle."""
+    if not path.exists():
+        raise PfsrError(f"{path}: no such bundle; a run has one from its first look at the validation events")
+    tensors, header = read_tensors(path)
+    if header.get("format") != FORMAT:
+        raise PfsrError(f"{path}: not a PFSR bundle; bundles are written by pfsr train as best.safetensors")
+    _check_version(path, header)
+    return tensors, header
 
 
 def _check_version(path: Path, header: dict[str, Any]) -> None:

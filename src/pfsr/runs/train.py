@@ -14,6 +14,7 @@ from pfsr.data.split import split
 from pfsr.errors import PfsrError
 from pfsr.federated.cohort import eligible
 from pfsr.federated.rounds import RoundReport, ServerState, first_state, make_broadcast, run_round
+from pfsr.model.adaptation import Adaptation
 from pfsr.model.bundle import open_bundle, save_bundle
 from pfsr.model.recommender import Recommender
 from pfsr.model.response import response_sites
@@ -192,7 +193,7 @@ def _look(run: Run, state: ServerState, progress: Progress) -> tuple[dict[str, A
     score = look.get("validation_personal", look["validation"])["NDCG@10"]
     if score <= progress.best_score and progress.best_round:
         return look, progress._replace(stale_looks=progress.stale_looks + 1)
-    save_bundle(model, run.folder.best)
+    _save_best(run, model, state)
     return look, progress._replace(best_round=state.round, best_score=score, stale_looks=0)
 
 
@@ -205,7 +206,7 @@ def _adapt(run: Run, state: ServerState, progress: Progress) -> None:
     if run.config.response.mode == "off":
         state = state._replace(weights=open_bundle(run.folder.best).weights)
     else:
-        save_bundle(Recommender(run.config.model, run.bench.dataset.catalog, state.weights), run.folder.best)
+        _save_best(run, Recommender(run.config.model, run.bench.dataset.catalog, state.weights), state)
         progress = progress._replace(best_round=state.round)
         run.trainer.adapt(make_broadcast(state, run.config), eligible(run.bench.split.train_ends, 2))
     # The facts first: a run whose checkpoint says that it is complete has them.
@@ -236,3 +237,8 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except ValueError:
             return
+
+
+def _save_best(run: Run, model: Recommender, state: ServerState) -> None:
+    adaptation = Adaptation.of(run.config, state.round, state.spread_G.tolist())
+    save_bundle(model, run.folder.best, adaptation)
