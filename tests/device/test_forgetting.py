@@ -190,3 +190,11 @@ def test_what_to_forget_must_be_clear(store, what):
     with pytest.raises(PfsrError, match="name one of item, before, everything"):
         store.forget(**what)
     assert store.count == 1
+
+
+def test_a_version_of_offsets_is_never_given_twice(store):
+    store.append("a", 1)
+    kept = [store.save_offsets(np.ones(3), np.ones(3), 1, "m") for _ in range(2)]
+    store.forget(item="a")
+    assert store.offsets() is None
+    assert [*kept, store.save_offsets(np.ones(3), np.ones(3), 1, "m")] == [1, 2, 3]

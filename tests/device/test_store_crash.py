@@ -102,8 +102,10 @@ class Witness:
 
     def _check_blobs(self, store: Store, last: int) -> None:
         offsets, state = store.offsets(), store.load_state()
-        assert (offsets.version if offsets else 0) >= self.offsets
+        if self.offsets and not self.forgetting:
+            assert offsets, "offsets are gone, though nothing was to be forgotten"
         if offsets:
+            assert offsets.version >= self.offsets
             assert {*offsets.offsets_S, *offsets.fisher_S} == {np.float32(offsets.rounds)}
         if state:
             blob, stamp = state

@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfsr.device.records import ItemId, drop_kept, get_kept, put_kept
+from pfsr.device.records import FORGOTTEN, ItemId, drop_kept, drop_offsets, get_kept, put_kept
 from pfsr.device.refusals import FILE
 from pfsr.device.schema import transaction, write_back
 from pfsr.errors import PfsrError
@@ -49,9 +49,11 @@ def forget(database: sqlite3.Connection, folder: Path, selection: Selection) -> 
     with transaction(database):
         last = database.execute("SELECT max(seq) FROM events").fetchall()[0][0]
         gone = database.execute(f"DELETE FROM events WHERE {condition}", values).rowcount
-        drop_kept(database, "state", *(("offsets",) if gone or selection.everything else ()))
+        drop_kept(database, "state")
+        if gone or selection.everything:
+            drop_offsets(database)
         if selection.everything:
-            drop_kept(database, LAST_SEQ)
+            drop_kept(database, LAST_SEQ, FORGOTTEN)
             database.execute("DELETE FROM uploads")
         elif last is not None:
             put_kept(database, LAST_SEQ, last)

@@ -22,6 +22,9 @@ MAX_ITEM_BYTES = 65_536
 SETTING = "setting "
 """What the names of settings begin with among what is kept."""
 
+FORGOTTEN = "forgotten offsets"
+"""Holds the last version of the offsets that were forgotten."""
+
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -165,6 +168,18 @@ def get_offsets(database: sqlite3.Connection) -> Offsets | None:
     version, rounds, model_version = found[0]
     offsets_S, fisher_S = np.frombuffer(found[1], "<f4").astype(np.float32).reshape(2, -1)
     return Offsets(version, offsets_S, fisher_S, rounds, model_version)
+
+
+def next_version(database: sqlite3.Connection) -> int:
+    """Return the version of the offsets to come; none is given twice, also after some were forgotten."""
+    offsets, forgotten = get_offsets(database), get_kept(database, FORGOTTEN)
+    return 1 + max(offsets.version if offsets else 0, forgotten[0] if forgotten else 0)
+
+
+def drop_offsets(database: sqlite3.Connection) -> None:
+    """Drop the private parameters; of them only the number of their last version is kept."""
+    put_kept(database, FORGOTTEN, next_version(database) - 1)
+    drop_kept(database, "offsets")
 
 
 def put_setting(database: sqlite3.Connection, name: str, value: Any) -> None:

@@ -28,7 +28,7 @@ from pfsr.device.records import (
     check_event,
     get_events,
     get_kept,
-    get_offsets,
+    next_version,
     put_offsets,
     put_setting,
     put_upload,
@@ -154,8 +154,7 @@ class Store(Reader):
             raise ValueError(f"offsets {both.shape}: expected two finite vectors of one length")
 
         def replace(database: sqlite3.Connection) -> int:
-            old = get_offsets(database)
-            new = Offsets(old.version + 1 if old else 1, both[0], both[1], rounds, model_version)
+            new = Offsets(next_version(database), both[0], both[1], rounds, model_version)
             put_offsets(database, new)
             if upload:
                 put_upload(database, upload)
