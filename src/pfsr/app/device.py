@@ -1,14 +1,20 @@
 """``pfsr device``: look after the folder that a device keeps of one person."""
 
+import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 from pfsr.device.schema import FILE
 from pfsr.device.store import Store
 from pfsr.errors import PfsrError
 from pfsr.runs.watcher import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 device = App(name="device", help="Look after the folder that a device keeps of one person.")
 
@@ -27,3 +33,51 @@ def repair(folder: Path) -> None:
     with Store.repair(folder) as store:
         say(Console(), f"saved    {store.count:,} events")
     say(Console(), f"folder   {folder}; what was damaged lies there as {FILE}.damaged*")
+
+
+@device.command
+def serve(
+    folder: Path,
+    *,
+    model: Path | None = None,
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8765,
+    open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
+) -> None:
+    """Serve the person's own page and a REST API, on this machine only, until Ctrl-C.
+
+    Parameters
+    ----------
+    folder
+        The person's folder; it is made if --model is given.
+    model
+        A device model (what pfsr export wrote) to use from now on. By default the one of last time.
+    port
+        The port on 127.0.0.1; 0 takes any that is free.
+    open_
+        Open the page in the browser.
+    """
+    if model is None and not (folder / FILE).exists():
+        raise PfsrError(f"{folder}: nobody's folder yet; give --model a folder that pfsr export wrote")
+    console = Console()
+
+    def ready(address: str) -> None:
+        say(console, f"page     {address}")
+        say(
+            console,
+            "The address lets in whoever has it, until this stops. Ctrl-C stops and keeps everything.",
+        )
+        if open_:
+            webbrowser.open(address)
+
+    _server()(folder, model, port, ready)
+    say(console, f"closed   every event is on disk in {folder}")
+
+
+def _server() -> "Callable[[Path, Path | None, int, Callable[[str], None]], None]":
+    try:
+        from pfsr.serving.server import serve as run
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "starlette", "uvicorn"):
+            raise
+        raise PfsrError("the page needs FastAPI and uvicorn: pip install 'pfsr[serve]'") from None
+    return run

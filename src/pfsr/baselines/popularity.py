@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pfsr.baselines.prefixes import in_training
+from pfsr.data.prefixes import in_training
 from pfsr.data.sequences import Sequences
 
 

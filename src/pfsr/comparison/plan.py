@@ -10,6 +10,7 @@ from pfsr.config import Config, merge, resolve
 from pfsr.data.loading import load_config
 from pfsr.data.split import split
 from pfsr.errors import PfsrError
+from pfsr.runs.facts import data_facts
 from pfsr.runs.folder import RunFolder
 
 
@@ -111,13 +112,4 @@ def _findable(config: Config) -> dict[str, str]:
 
 def _facts(config: Config) -> dict[str, Any]:
     dataset = load_config(config.data)
-    held_out = split(dataset.sequences, config.data.split)
-    return {
-        "data": dataset.name,
-        "synthetic": config.data.source == "synthetic",
-        "people": len(dataset.sequences),
-        "items": len(dataset.catalog),
-        "events": len(dataset.sequences.items),
-        "split": held_out.kind,
-        "split_hash": held_out.digest,
-    }
+    return data_facts(dataset, split(dataset.sequences, config.data.split), config)

@@ -40,10 +40,6 @@ class Sites:
         """Return one view [B, size] per site."""
         return dict(zip(self.names, flat_BS.split(self.sizes, -1), strict=True))
 
-    def join(self, parts: Weights) -> Tensor:
-        """Return the flat vector of ``parts``; the inverse of :meth:`split`."""
-        return torch.cat([parts[name] for name in self.names], -1)
-
     def spread(self, per_group: Tensor) -> Tensor:
         """Repeat one number per group over that group's offsets: [..., groups] -> [..., S]."""
         return per_group.repeat_interleave(torch.tensor(self.sizes, device=per_group.device), -1)

@@ -6,6 +6,8 @@ from importlib.metadata import version
 from typing import Any
 
 from pfsr.config import Config
+from pfsr.data.dataset import Dataset
+from pfsr.data.split import Split
 from pfsr.federated.cohort import eligible
 from pfsr.federated.rounds import first_state, uses_sampled_loss
 from pfsr.federated.update import wire_bytes
@@ -19,13 +21,7 @@ def gather_facts(bench: Bench, config: Config) -> dict[str, Any]:
     dataset, groups = bench.dataset, len(response_sites(config.model).names)
     weights = first_state(config, len(dataset.catalog)).weights
     return {
-        "data": dataset.name,
-        "synthetic": config.data.source == "synthetic",
-        "people": len(dataset.sequences),
-        "items": len(dataset.catalog),
-        "events": len(dataset.sequences.items),
-        "split": bench.split.kind,
-        "split_hash": bench.split.digest,
+        **data_facts(dataset, bench.split, config),
         "clients": len(eligible(bench.split.train_ends, config.federated.min_events)),
         "loss": "sampled" if uses_sampled_loss(config, len(dataset.catalog)) else "full",
         "shared_parameters": sum(weight.numel() for weight in weights.values()),
@@ -35,6 +31,19 @@ def gather_facts(bench: Bench, config: Config) -> dict[str, Any]:
         "cores": available_cores(),
         "versions": {name: version(name) for name in ("pfsr", "torch", "numpy", "polars")}
         | {"python": platform.python_version()},
+    }
+
+
+def data_facts(dataset: Dataset, held_out: Split, config: Config) -> dict[str, Any]:
+    """Return what is told of the data and of what is held out."""
+    return {
+        "data": dataset.name,
+        "synthetic": config.data.source == "synthetic",
+        "people": len(dataset.sequences),
+        "items": len(dataset.catalog),
+        "events": len(dataset.sequences.items),
+        "split": held_out.kind,
+        "split_hash": held_out.digest,
     }
 
 
