@@ -90,7 +90,7 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Press a key."""
-        code, text = {"Enter": (13, "\r")}.get(key, (0, ""))
+        code, text = {"Enter": (13, "\r"), "Escape": (27, "")}.get(key, (0, ""))
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, text=text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 

@@ -159,6 +159,30 @@ def test_forgetting_one_thing_asks_first(opened, watched):
     assert [event.item for event in watched.events()] == FILMS[:-1]
 
 
+def test_an_answer_is_never_taken_for_that_of_the_next_question(opened, watched):
+    page = opened(watched)
+    page.click("#history button")
+    # In one go: the browser tells of the closing only when the next question is open already.
+    no, other = "#ask button[value=no]", "#history li:nth-child(2) button"
+    page.run(f"document.querySelector('{no}').click(); document.querySelector('{other}').click()")
+    assert "Forget “Film 15”?" in page.text("#ask")
+    page.click("#ask-yes")
+    page.until("document.querySelector('#summary').innerText.startsWith('10 things')")
+    assert [event.item for event in watched.events()] == [film for film in FILMS if film != "film-15"]
+
+
+def test_escape_answers_no(opened, watched):
+    page = opened(watched)
+    for _ in range(2):
+        page.click("#forget")
+        page.until("document.querySelector('#ask').open")
+        page.press("Escape")
+        page.until("!document.querySelector('#ask').open")
+    page.click("#history button")
+    page.click("#ask-yes")
+    page.until("document.querySelector('#summary').innerText.startsWith('10 things')")
+
+
 def test_everything_is_forgotten_after_asking(opened, watched):
     page = opened(watched)
     page.click("#forget")

@@ -274,11 +274,23 @@ async function forgetAll() {
   await refresh();
 }
 
+// ---- asking before something is erased
+
+let settle = null;      // answers the question that is open
+
+// Not by the close event alone: it comes late, and could then be taken for the answer to the next question.
 function sure(title, text, yes) {
+  answered(false);
   by("ask-title").textContent = title; by("ask-text").textContent = text; by("ask-yes").textContent = yes;
-  by("ask").returnValue = "no";
   by("ask").showModal();
-  return new Promise((resolve) => by("ask").addEventListener("close", () => resolve(by("ask").returnValue === "yes"), { once: true }));
+  return new Promise((resolve) => { settle = resolve; });
+}
+
+function answered(yes) {
+  const tell = settle;
+  settle = null;
+  if (by("ask").open) by("ask").close();
+  if (tell) tell(yes);
 }
 
 // ---- all of it
@@ -315,6 +327,8 @@ function start() {
   by("learn").addEventListener("click", learn);
   by("pause").addEventListener("click", pause);
   by("forget").addEventListener("click", forgetAll);
+  by("ask").addEventListener("submit", (send) => { send.preventDefault(); answered(send.submitter.value === "yes"); });
+  by("ask").addEventListener("close", () => { if (!by("ask").open) answered(false); });
   window.addEventListener("resize", () => { if (latest) drawLinks(latest, latest.personal.length); });
   refresh();
 }
