@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,12 @@ STATE = bytes(range(256)) * 156  # 40 kB, as large as a live state gets
 
 def plain(events):
     return [(event.seq, event.item, event.time_ms) for event in events]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_new_folder_is_the_persons_alone(folder):
+    with Store.open(folder):
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_events_come_back_in_order_and_survive_a_close(folder):

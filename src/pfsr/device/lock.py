@@ -20,7 +20,7 @@ def lock_folder(folder: Path) -> sqlite3.Connection:
         PfsrError: another store has it, or it cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a history is nobody else's to read
         return _hold(folder / FILE)
     except (OSError, sqlite3.Error) as error:
         name = getattr(error, "sqlite_errorname", "")
