@@ -26,9 +26,13 @@ class Running(NamedTuple):
     client: httpx.Client
 
 
+START = "from pfsr.app.main import main; main()"
+BARE = "import sys; sys.modules.update(dict.fromkeys(('torch', 'polars', 'safetensors')));"
+
+
 @contextmanager
-def running(*arguments) -> Iterator[Running]:
-    command = [sys.executable, "-m", "pfsr.app.main", "device", "serve", *map(str, arguments), "--port", "0"]
+def running(*arguments, start=START) -> Iterator[Running]:
+    command = [sys.executable, "-c", start, "device", "serve", *map(str, arguments), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             found = re.search(r"(http://127\.0\.0\.1:\d+/)\?token=([\w-]{43})\n", process.stdout.readline())
@@ -64,6 +68,16 @@ def test_a_second_start_has_the_model_and_another_token(exported, tmp_path):
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
     assert addresses[0].split("token=")[1] != addresses[1].split("token=")[1]
+
+
+def test_it_serves_where_pytorch_is_not_installed(exported, tmp_path):
+    with running(tmp_path / "me", "--model", exported, start=f"{BARE} {START}") as (_, _, client):
+        assert client.post("/events", json={"item": "film-5"}).status_code == 201
+        told = client.get("/recommendations?k=3&why=true").json()["suggestions"]
+        assert len(told) == 3
+        answer = client.post("/learn", json={})
+        assert (answer.status_code, "needs PyTorch" in answer.json()["error"]) == (409, True)
+        assert client.get("/status").json()["events"] == 1
 
 
 def test_only_the_loopback_address_listens(exported, tmp_path):

@@ -11,12 +11,15 @@ from rich.console import Console
 from pfsr.device.schema import FILE
 from pfsr.device.store import Store
 from pfsr.errors import PfsrError
-from pfsr.runs.watcher import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-device = App(name="device", help="Look after the folder that a device keeps of one person.")
+device = App(
+    name="device",
+    help="Look after the folder that a device keeps of one person, and serve its page.",
+    help_epilogue="Start with: pfsr export BUNDLE --out MODEL, then: pfsr device serve FOLDER --model MODEL",
+)
 
 
 @device.command
@@ -31,8 +34,8 @@ def repair(folder: Path) -> None:
     if not any(folder.glob(f"{FILE}*")):
         raise PfsrError(f"{folder}: no {FILE} here; give the folder that the device was opened with")
     with Store.repair(folder) as store:
-        say(Console(), f"saved    {store.count:,} events")
-    say(Console(), f"folder   {folder}; what was damaged lies there as {FILE}.damaged*")
+        _say(f"saved    {store.count:,} events")
+    _say(f"folder   {folder}; what was damaged lies there as {FILE}.damaged*")
 
 
 @device.command
@@ -58,19 +61,20 @@ def serve(
     """
     if model is None and not (folder / FILE).exists():
         raise PfsrError(f"{folder}: nobody's folder yet; give --model a folder that pfsr export wrote")
-    console = Console()
 
     def ready(address: str) -> None:
-        say(console, f"page     {address}")
-        say(
-            console,
-            "The address lets in whoever has it, until this stops. Ctrl-C stops and keeps everything.",
-        )
+        _say(f"page     {address}")
+        _say("The address lets in whoever has it, until this stops. Ctrl-C stops and keeps everything.")
         if open_:
             webbrowser.open(address)
 
     _server()(folder, model, port, ready)
-    say(console, f"closed   every event is on disk in {folder}")
+    _say(f"closed   every event is on disk in {folder}")
+
+
+def _say(text: str) -> None:
+    """Print a line as it is. Not ``runs.watcher.say``, which brings PyTorch along."""
+    Console(markup=False, highlight=False, soft_wrap=True).print(text)
 
 
 def _server() -> "Callable[[Path, Path | None, int, Callable[[str], None]], None]":

@@ -7,13 +7,6 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 from rich.console import Console
 
-from pfsr.app.compare import compare
-from pfsr.app.data import data
-from pfsr.app.device import device
-from pfsr.app.evaluate import evaluate
-from pfsr.app.export import export
-from pfsr.app.recommend import recommend
-from pfsr.app.train import train
 from pfsr.config import explain
 from pfsr.errors import PfsrError
 
@@ -22,8 +15,17 @@ app = App(
     help="Personalized federated sequential recommender: learns from everybody, keeps histories on devices.",
     help_epilogue="Start with: pfsr train recipes/demo.toml",
 )
-for command in (train, evaluate, recommend, compare, data, export, device):
-    app.command(command)
+for command, about in {
+    "train": "Train a recommender federatedly on one machine: every person is a client, one round at a time.",
+    "evaluate": "Rank the held-out events against the whole catalogue, and rewrite the run's report.",
+    "recommend": "Show the best next items for a person of a run, or for anyone's list of items.",
+    "compare": "Compare methods on the same split: a table with intervals, slices and costs, and a report.",
+    "data": "Look at data before training on it.",
+    "export": "Write a bundle as a device model: ONNX graphs, weights, catalogue and a manifest.",
+    "device": "Look after the folder that a device keeps of one person, and serve its page.",
+}.items():
+    # Named, not imported: `pfsr device` runs where there is no PyTorch.
+    app.command(f"pfsr.app.{command}:{command}", name=command, help=about)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
