@@ -261,7 +261,27 @@ def test_a_bug_is_told_as_one_line_too(served, monkeypatch):
 
 @pytest.mark.parametrize(("method", "address", "status"), [("GET", "/nowhere", 404), ("PUT", "/events", 405)])
 def test_wrong_addresses_are_one_line(served, method, address, status):
-    refused(served.client.request(method, address), status, "")
+    refused(served.client.request(method, address), status, "/openapi.json has them all")
+
+
+@pytest.mark.parametrize(
+    ("method", "address"),
+    [("GET", "/recommendations?kk=3"), ("GET", "/status?k=3"), ("DELETE", "/events?item=film-3&befor=5")],
+)
+def test_a_misspelt_parameter_is_not_ignored(watched, method, address):
+    refused(watched.client.request(method, address), 422, "no such parameter")
+    assert len(watched.device.events()) == 5
+
+
+def test_a_body_that_is_no_json_is_named(served):
+    answer = served.client.post("/events", content=b"x", headers={"Content-Type": "application/json"})
+    refused(answer, 422, "body is not JSON")
+
+
+def test_recording_does_not_read_the_history(watched, monkeypatch):
+    monkeypatch.setattr(type(watched.device._store), "events", lambda _: 1 / 0)
+    assert watched.client.post("/events", json={"item": "film-5"}).status_code == 201
+    assert watched.client.get("/recommendations?k=3").status_code == 200
 
 
 def test_the_description_names_every_endpoint_in_words(served):

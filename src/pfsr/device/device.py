@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+from pfsr.data.catalog import Catalog
 from pfsr.device.engine import Engine
 from pfsr.device.learner import Learner
 from pfsr.device.records import Event, ItemId, Upload
@@ -171,6 +172,12 @@ class Device:
         """The version of the model that answers now."""
         basis = self._engine.basis
         return basis.runtime.version if basis else None
+
+    @property
+    def catalog(self) -> Catalog | None:
+        """What the model that answers now knows; None: there is no model yet."""
+        basis = self._engine.basis
+        return basis.runtime.catalog if basis else None
 
     def status(self) -> Status:
         """Tell which model and offsets answer, and what there is."""

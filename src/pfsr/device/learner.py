@@ -74,7 +74,7 @@ class Learner:
         with self._engine.guard:
             moment = self._engine.newest()
             if self.paused:
-                raise PfsrError("learning is paused; allow it again with pause_learning(False)")
+                raise PfsrError("learning is paused; resume it first (pause_learning(False), or on the page)")
             runtime, known = moment.basis.runtime, self._engine.offsets(moment.basis.runtime)
             nothing_S = np.zeros(runtime.sites.total, np.float32)
             before = (known.offsets_S, known.fisher_S, known.rounds) if known else (nothing_S, nothing_S, 0)

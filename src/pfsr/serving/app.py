@@ -34,6 +34,11 @@ REFUSALS = {
     422: "The request is not as described here.",
 }
 
+UNKNOWN = {
+    404: "no such address here; /openapi.json has them all",
+    405: "this address takes another method; /openapi.json has them all",
+}
+
 
 def make_app(session: Session, token: str, port: int) -> Guard:
     """Return the guarded application.
@@ -51,7 +56,7 @@ def make_app(session: Session, token: str, port: int) -> Guard:
     )  # fmt: skip
     app.state.session = session
     for part in (history, suggestions, control):
-        app.include_router(part.router)
+        app.include_router(part.router, dependencies=[Depends(_known)])
     for address, file in PARTS.items():
         app.add_api_route(address, _sender(file), include_in_schema=False, response_class=FileResponse)
     app.add_exception_handler(PfsrError, _refused)
@@ -60,6 +65,14 @@ def make_app(session: Session, token: str, port: int) -> Guard:
     app.add_exception_handler(ValidationError, _refused)
     app.add_exception_handler(Exception, _broken)
     return Guard(app, token, port)
+
+
+def _known(request: Request) -> None:
+    """Refuse a parameter that the endpoint does not have: a misspelt one must not be silently ignored."""
+    parameters = request.scope["route"].dependant.query_params
+    unknown = set(request.query_params) - {parameter.alias for parameter in parameters}
+    if unknown:
+        raise HTTPException(422, f"{min(unknown)}: no such parameter here; /openapi.json has them all")
 
 
 def _sender(file: str):  # noqa: ANN202
@@ -72,7 +85,8 @@ def _sender(file: str):  # noqa: ANN202
 def _refused(_: Request, error: Exception) -> JSONResponse:
     match error:
         case HTTPException():
-            return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+            told = UNKNOWN.get(error.status_code, error.detail)
+            return JSONResponse({"error": told}, error.status_code, headers=error.headers)
         case RequestValidationError() | ValidationError():
             return JSONResponse({"error": _first(error)}, 422)
         case _:
@@ -81,6 +95,8 @@ def _refused(_: Request, error: Exception) -> JSONResponse:
 
 def _first(error: RequestValidationError | ValidationError) -> str:
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return "the request's body is not JSON"
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
     return " ".join(f"{where or 'request'}: {first['msg']}".split())
 

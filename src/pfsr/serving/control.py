@@ -14,7 +14,7 @@ router = APIRouter(tags=["device"])
 @router.get("/status")
 def status(here: Here) -> Standpoint:
     """Tell which model answers, how much there is, and whether the device may learn."""
-    now, catalog = here.device.status(), here.catalog()
+    now, catalog = here.device.status(), here.device.catalog
     return Standpoint(
         model_version=now.model_version,
         previous_version=now.previous_version,

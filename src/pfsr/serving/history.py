@@ -35,7 +35,7 @@ def record(happened: Happened, here: Here, response: Response) -> Recorded:
     """
     event = here.device.record(_item(happened), happened.time)
     response.status_code = 200 if event.duplicate else 201
-    return Recorded.of(event, here.catalog())
+    return Recorded.of(event, here.device.catalog)
 
 
 @router.get("/events", tags=["history"])
@@ -46,7 +46,7 @@ def history(
     search: Annotated[str, Query(max_length=200, description="Words of the title.")] = "",
 ) -> History:
     """Return the history, newest first, a page at a time."""
-    catalog = here.catalog()
+    catalog = here.device.catalog
     found = [event for event in here.device.events()[::-1] if _matches(event, search, catalog)]
     rest = [event for event in found if older_than is None or event.seq < older_than]
     page = rest[:limit]
@@ -61,7 +61,7 @@ def items(
     limit: Annotated[int, Query(ge=1, le=100)] = 8,
 ) -> Found:
     """Find items of the catalogue."""
-    if (catalog := here.catalog()) is None:
+    if (catalog := here.device.catalog) is None:
         return Found(items=[])
     had = {event.item for event in here.device.events()}
     rows = here.titles.find(catalog, search, limit)

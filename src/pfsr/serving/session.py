@@ -8,7 +8,6 @@ from typing import Annotated, cast
 
 from fastapi import Depends, HTTPException, Request
 
-from pfsr.data.catalog import Catalog
 from pfsr.device.device import Device
 from pfsr.device.records import ItemId
 from pfsr.serving.titles import TitleSearch
@@ -28,10 +27,6 @@ class Session:
     titles: TitleSearch = field(default_factory=TitleSearch)
     closing: threading.Event = field(default_factory=threading.Event)
     _learning: threading.Lock = field(default_factory=threading.Lock)
-
-    def catalog(self) -> Catalog | None:
-        """Return what the model in use knows; None without a model."""
-        return self.device.snapshot().runtime.catalog if self.device.model_version else None
 
     @property
     def learning(self) -> bool:
@@ -54,8 +49,7 @@ class Session:
             number = int(text)
         except ValueError:
             return text
-        known = {event.item for event in self.device.events()}
-        catalog = self.catalog()
+        known, catalog = {event.item for event in self.device.events()}, self.device.catalog
         if text in known or (catalog and catalog.known(text)):
             return text
         return number if number in known or (catalog and catalog.known(number)) else text

@@ -110,10 +110,10 @@ function ranked(one, place, note, mine) {
 function showComparison(answer) {
   by("personal-summary").textContent = answer.summary;
   by("compare").hidden = !answer.learned || !answer.personal.length;
-  const limit = answer.personal.length;
+  const limit = answer.personal.length, same = answer.personal.every((one) => one.personal === one.general) ? "" : "the same for anyone";
   by("personal").replaceChildren(...answer.personal.map((one) => ranked(
     one, one.personal,
-    one.general > limit ? `only for you; ${one.general.toLocaleString("en")}th for anyone` : one.general === one.personal ? "the same for anyone" : `${one.personal < one.general ? "up" : "down"} from ${one.general}`,
+    one.general > limit ? `only for you; ${one.general.toLocaleString("en")}th for anyone` : one.general === one.personal ? same : `${one.personal < one.general ? "up" : "down"} from ${one.general}`,
     one.general > limit)));
   by("general").replaceChildren(...answer.general.map((one) => ranked(
     one, one.general, one.personal > limit ? `${one.personal.toLocaleString("en")}th for you` : "", false)));
