@@ -49,3 +49,4 @@ def _tell(console: Console, written: Exported, out: Path) -> None:
     if manifest.adaptation is None:
         say(console, "the bundle does not say how to adapt to a person; devices will by the defaults")
     say(console, f"folder   {out}")
+    say(console, f"next     pfsr device serve FOLDER --model {out}")
