@@ -47,6 +47,7 @@ def assert_replayed(track, store):
     np.testing.assert_allclose(track.state, state, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(track.query, query, rtol=1e-5, atol=1e-5)
     assert track.seen == set(known)
+    assert sorted(track.seen_rows.tolist()) == sorted(track.seen)
     assert track.seq == (store.events()[-1].seq if store.count else 0)
 
 

@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from pfsr.data.catalog import Catalog
 from pfsr.device.engine import Engine
 from pfsr.device.learner import Learner
@@ -85,10 +87,10 @@ class Device:
         """
         with self._engine.guard:
             track = self._engine.track()
-            query, left_out = track.query, set(track.seen)
+            query, seen_rows = track.query, track.seen_rows
         runtime, catalog = track.basis.runtime, track.basis.runtime.catalog
-        left_out |= {catalog.row(item) for item in exclude if catalog.known(item)}
-        rows, scores = runtime.best(query, k, list(left_out))
+        more = [catalog.row(item) for item in exclude if catalog.known(item)]
+        rows, scores = runtime.best(query, k, np.append(seen_rows, more) if more else seen_rows)
         ids = [catalog.item_id(row) for row in rows.tolist()]
         titles = [catalog.title(row) for row in rows.tolist()]
         return [Recommendation(*found) for found in zip(ids, titles, scores.tolist(), strict=True)]

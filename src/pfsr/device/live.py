@@ -42,6 +42,7 @@ class Track:
         query: float32 [d] after the last event; zeros before the first.
         seq: the last event taken in, whether or not the catalogue knows its item.
         seen: catalogue rows in the history.
+        seen_rows: the same as an array, int64, each row once.
     """
 
     def __init__(self, basis: Basis) -> None:
@@ -50,6 +51,7 @@ class Track:
         self.query = np.zeros(basis.runtime.manifest.model.d_model, np.float32)
         self.seq = 0
         self.seen: set[int] = set()
+        self.seen_rows = np.zeros(0, np.int64)
 
     @property
     def stamp(self) -> Stamp:
@@ -64,7 +66,7 @@ class Track:
         elif rows:
             self.state, queries = self.basis.runtime.advance(self.state, rows, self.basis.offsets_S)
             self.query = queries[-1]
-        self.seen.update(rows)
+        self._see(rows)
         self.seq = events[-1].seq if events else self.seq
 
     def dump(self) -> bytes:
@@ -81,8 +83,14 @@ class Track:
             return 0
         self.state, self.query = np.split(values, [len(self.state)])
         self.seq = saved[1].seq
-        self.seen.update(self._rows(events[:within]))
+        self._see(self._rows(events[:within]))
         return within
+
+    def _see(self, rows: Sequence[int]) -> None:
+        fresh = [row for row in dict.fromkeys(rows) if row not in self.seen]
+        if fresh:
+            self.seen.update(fresh)
+            self.seen_rows = np.append(self.seen_rows, fresh)
 
     def _rows(self, events: Sequence[Event]) -> list[int]:
         catalog = self.basis.runtime.catalog

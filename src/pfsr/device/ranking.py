@@ -28,7 +28,7 @@ EXACT_LIMIT = 200_000
 LINKS, BUILD_WIDTH = 32, 128
 """Neighbours an item is linked to, and how many are looked at to find them."""
 
-WIDTHS, ENOUGH = (128, 256, 512, 1024, 2048, 4096), 0.97
+WIDTHS, ENOUGH = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096), 0.97
 """How many candidates a search may look at, and the recall@10 that makes it wide enough."""
 
 

@@ -124,6 +124,8 @@ class Runtime:
 
     def scores(self, query: np.ndarray) -> np.ndarray:
         """Return the score of every item, float32 [I + 1]; column 0 (padding) is -infinity."""
+        if len(self._table) <= BLOCK + 1:
+            return self._score(query, slice(None))
         scored = np.full(len(self._table), -np.inf, np.float32)
         for begin in range(0, len(self._table) - 1, BLOCK):
             rows = slice(begin, begin + BLOCK + 1)
@@ -148,15 +150,16 @@ class Runtime:
         """
         if k < 1:
             raise PfsrError(f"k must be at least 1 (got {k})")
-        excluded = np.unique(np.asarray(exclude_rows, np.int64))
+        excluded = np.asarray(exclude_rows, np.int64)
         if self._index:
             rows = self._index.search_without(query, k, excluded)
             scored = self._table.vectors(rows) @ query + self._bias[rows]
-        else:
-            rows, scored = np.arange(len(self._table)), self.scores(query)
-            scored[excluded] = -np.inf
-        places = best_places(scored, k)
-        return rows[places], scored[places]
+            places = best_places(scored, k)
+            return rows[places], scored[places]
+        scored = self.scores(query)
+        scored[excluded] = -np.inf
+        rows = best_places(scored, k)
+        return rows, scored[rows]
 
     def _score(self, query: np.ndarray, rows: slice) -> np.ndarray:
         items_Id = self._table.vectors(rows)
