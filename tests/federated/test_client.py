@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from pfsr.federated.aggregate import partial_sum
 from pfsr.federated.client import adapt
 from pfsr.federated.partition import new_private
-from pfsr.federated.update import Updates
+from pfsr.federated.update import Updates, wire
 from pfsr.model.response import response_strength
 
 SWITCHES = {
@@ -233,3 +234,28 @@ def test_adapting_silences_no_channel(world):
         adapt(broadcast, private, batch, config, world.sites(config)) for config in (with_dropout, without)
     )
     assert torch.equal(one.offsets_BS, two.offsets_BS)
+
+
+@pytest.mark.parametrize("switches", [{}, {"response": {"mode": "off"}}, {"objective": {"seen": "kept"}}])
+def test_thin_or_written_out_the_same_leaves_and_the_same_stays(world, monkeypatch, switches):
+    config = world.config(**switches)
+    broadcast, private = world.broadcast(config, limit=0.02), world.private(config)
+    found = []
+    for thin in (True, False):
+        monkeypatch.setattr("pfsr.federated.client._stays_thin", lambda batch, config, thin=thin: thin)
+        updates, after = world.learn(config, private, world.batch(first_seed=5), broadcast)
+        assert isinstance(updates.table_BMd, torch.Tensor) is not thin
+        found.append((updates, after, partial_sum(updates, broadcast.weights)))
+    (one, kept, total), (two, other, written) = found
+    assert 0 < float(one.within_BT.mean()) < 1
+    for client in range(len(world.people)):
+        assert_same_client(world, broadcast, (one, client), (two, client))
+        message = wire(one, client, broadcast.weights).view(torch.float32)
+        assert_near(message, wire(two, client, broadcast.weights).view(torch.float32))
+    assert_near(kept.offsets_BS, other.offsets_BS)
+    for name in broadcast.weights:
+        assert_near(total.deltas[name], written.deltas[name])
+
+
+def assert_near(one: torch.Tensor, two: torch.Tensor) -> None:
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)

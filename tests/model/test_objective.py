@@ -14,7 +14,9 @@ from pfsr.model.objective import (
     Seen,
     full_cross_entropy,
     sampled_cross_entropy,
+    thin_cross_entropy,
 )
+from pfsr.model.thin import write_out
 
 BATCH, EVENTS, WIDTH, ITEMS, NEGATIVES = 3, 7, 5, 11, 4
 LENGTHS = [7, 1, 4]
@@ -120,6 +122,18 @@ def test_what_was_seen_does_not_compete_unless_it_is_the_target(negatives):
     assert_same(actual, by_autograd(query, table, bias, targets, negatives, out_of_play))
     untouched = by_autograd(query, table, bias, targets, negatives)
     assert float(actual.loss_BL[0, 3]) < float(untouched.loss_BL[0, 3])
+
+
+@pytest.mark.parametrize(
+    "out_of_play", [set(), {(0, 3, 1), (0, 3, 2), (2, 0, 3), (2, 1, 3), (2, 2, 3), (2, 3, 3)}]
+)
+def test_the_thin_loss_is_the_full_one(out_of_play):
+    query, tables, biases, targets = draw(ITEMS + 1)
+    table, bias = tables[:1].expand(BATCH, -1, -1), biases[:1].expand(BATCH, -1)
+    wanted = NextItems(targets, LENGTHS, pairs(out_of_play) if out_of_play else ())
+    thin = thin_cross_entropy(query, table[0], bias[0], wanted)
+    written = thin._replace(table_BMd=write_out(thin.table_BMd), bias_BM=write_out(thin.bias_BM))
+    assert_same(written, by_autograd(query, table, bias, targets, None, out_of_play))
 
 
 def test_with_everything_else_seen_nothing_is_left_to_learn():

@@ -23,9 +23,10 @@ from pfsr.federated.learning import dropout_masks, next_item_loss
 from pfsr.federated.seeds import derive
 from pfsr.federated.seen import seen_items
 from pfsr.federated.update import Updates
-from pfsr.federated.view import Broadcast, View, receive
+from pfsr.federated.view import Broadcast, Movement, View, receive
 from pfsr.model.encoder import ITEMS, embed, encode
 from pfsr.model.objective import LossAndGradients, NextItems, Seen
+from pfsr.model.thin import write_out
 from pfsr.simulation.simulator import Population, available_cores, core_pool
 
 GROUP = 32
@@ -80,12 +81,12 @@ class Pooled:
 def pooled_step(broadcast: Broadcast, batch: ClientBatch, config: Config) -> PartialSum:
     """Return a step of ``federated.local_rate`` down the mean loss over all events of ``batch``."""
     people, rate = len(batch.lengths), config.federated.local_rate
-    gradient, loss = _gradient(broadcast, batch, config)
+    gradient, view, loss = _gradient(broadcast, batch, config)
     updates = Updates(
         {name: grad * -rate for name, grad in gradient.weights.items()},
-        gradient.table_BMd * -rate,
-        gradient.bias_BM * -rate,
-        gradient.rows_BM,
+        write_out(gradient.table_BMd) * -rate,
+        write_out(gradient.bias_BM) * -rate,
+        view.rows_BM,
         torch.tensor([float(sum(batch.lengths))]),
         loss[None],
         torch.zeros(1, len(broadcast.spread_G)),
@@ -94,8 +95,8 @@ def pooled_step(broadcast: Broadcast, batch: ClientBatch, config: Config) -> Par
     return partial_sum(updates, broadcast.weights)._replace(clients=people)
 
 
-def _gradient(broadcast: Broadcast, batch: ClientBatch, config: Config) -> tuple[View, Tensor]:
-    """Return the gradient of the mean loss over all events, as one client's view, and that loss."""
+def _gradient(broadcast: Broadcast, batch: ClientBatch, config: Config) -> tuple[Movement, View, Tensor]:
+    """Return the gradient of the mean loss over all events, that of one client, its view, and that loss."""
     real_BL = batch.items_BL > 0
     view = receive(broadcast, _as_one_client(batch, real_BL))
     leaves = {name: broadcast.weights[name].detach().requires_grad_() for name in view.weights}
@@ -106,10 +107,9 @@ def _gradient(broadcast: Broadcast, batch: ClientBatch, config: Config) -> tuple
     loss = _mean_loss(view, query_Td.detach()[None], seen)
     *grads, x_grad_BLd = torch.autograd.grad(query_Td, [*leaves.values(), x_BLd], loss.query_BLd[0])
     inputs_Td = x_grad_BLd[real_BL] * math.sqrt(config.model.d_model)
-    loss.table_BMd[0].index_add_(0, view.items_BL[0], inputs_Td)
+    write_out(loss.table_BMd)[0].index_add_(0, view.items_BL[0], inputs_Td)
     weights = {name: grad[None] for name, grad in zip(leaves, grads, strict=True)}
-    gradient = view._replace(weights=weights, table_BMd=loss.table_BMd, bias_BM=loss.bias_BM)
-    return gradient, loss.loss_BL.mean()
+    return Movement(weights, loss.table_BMd, loss.bias_BM), view, loss.loss_BL.mean()
 
 
 def _as_one_client(batch: ClientBatch, real_BL: Tensor) -> ClientBatch:
@@ -137,8 +137,8 @@ def _mean_loss(view: View, query_1Td: Tensor, seen: Seen | None) -> LossAndGradi
     for places in torch.arange(events).split(max(EVENTS, LOGITS // columns)):
         wanted = NextItems(view.targets_BL[:, places], [len(places)], _piece(seen, places))
         piece = next_item_loss(view, query_1Td[:, places], wanted)
-        table_1Md.add_(piece.table_BMd, alpha=len(places) / events)
-        bias_1M.add_(piece.bias_BM, alpha=len(places) / events)
+        table_1Md.add_(write_out(piece.table_BMd), alpha=len(places) / events)
+        bias_1M.add_(write_out(piece.bias_BM), alpha=len(places) / events)
         losses.append(piece.loss_BL)
         queries.append(piece.query_BLd / events)
     return LossAndGradients(torch.cat(losses, 1), torch.cat(queries, 1), table_1Md, bias_1M)

@@ -31,6 +31,7 @@ from pfsr.federated.server import Moments, empty_moments, server_step
 from pfsr.federated.view import View, receive
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEM_BIAS, ITEMS, encode
+from pfsr.model.thin import write_out
 
 NUMBERS = 1 << 22
 """Parameters that the copies held at once have together, at most (16 MB; training takes a multiple)."""
@@ -136,8 +137,8 @@ class FineTuned:
         sent = make_broadcast(ServerState(self.base, Moments({}, {}), nothing, nothing, step), self.config)
         view = _own(receive(sent, batch), copies)
         found = gradients(run_pass(view, {}, batch, self.config, step=None), view, batch).shared
-        tables = {ITEMS: found.table_BMd, ITEM_BIAS: found.bias_BM}
-        dense = {name: _dense(local, found.rows_BM, copies[name]) for name, local in tables.items()}
+        tables = {ITEMS: write_out(found.table_BMd), ITEM_BIAS: write_out(found.bias_BM)}
+        dense = {name: _dense(local, view.rows_BM, copies[name]) for name, local in tables.items()}
         pull = self.tuning.pull
         return {
             name: torch.add(gradient, copies[name] - self.base[name], alpha=pull)

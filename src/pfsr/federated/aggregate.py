@@ -11,6 +11,7 @@ from pfsr.errors import PfsrError
 from pfsr.federated.update import Updates
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEM_BIAS, ITEMS
+from pfsr.model.thin import Moved, weighted_sum, write_out
 
 
 class PartialSum(NamedTuple):
@@ -36,7 +37,7 @@ class PartialSum(NamedTuple):
 def partial_sum(updates: Updates, weights: Weights) -> PartialSum:
     """Add up the updates of one batch of clients, each weighted by its number of events."""
     weight_B = updates.weight_B
-    deltas = {name: _weighted(updates.deltas[name], weight_B) for name in updates.deltas}
+    deltas = {name: weighted_sum(updates.deltas[name], weight_B) for name in updates.deltas}
     deltas[ITEMS] = _scatter(updates.table_BMd, updates.rows_BM, weight_B, weights[ITEMS])
     deltas[ITEM_BIAS] = _scatter(updates.bias_BM, updates.rows_BM, weight_B, weights[ITEM_BIAS])
     return PartialSum(
@@ -83,12 +84,9 @@ def pseudo_gradient(total: PartialSum, local_rate: float) -> Weights:
     return gradient
 
 
-def _weighted(delta: Tensor, weight_B: Tensor) -> Tensor:
-    return (weight_B @ delta.flatten(1)).view(delta.shape[1:])
-
-
-def _scatter(local: Tensor, rows_BM: Tensor | None, weight_B: Tensor, like: Tensor) -> Tensor:
+def _scatter(local: Moved, rows_BM: Tensor | None, weight_B: Tensor, like: Tensor) -> Tensor:
     if rows_BM is None:
-        return _weighted(local, weight_B)
+        return weighted_sum(local, weight_B)
+    local = write_out(local)
     scaled = local * weight_B.view(-1, *[1] * (local.ndim - 1))
     return torch.zeros_like(like).index_add_(0, rows_BM.flatten(), scaled.flatten(0, 1))

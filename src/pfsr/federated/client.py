@@ -23,10 +23,11 @@ from pfsr.federated.learning import gradients, mean_loss, offset_gradients, run_
 from pfsr.federated.partition import Private
 from pfsr.federated.personal import Prior, personal_step, prior
 from pfsr.federated.update import Updates, compress
-from pfsr.federated.view import Broadcast, View, receive
+from pfsr.federated.view import Broadcast, Movement, View, receive
 from pfsr.model.encoder import ITEM_BIAS, ITEMS
 from pfsr.model.magnitude import project, spread_contribution
 from pfsr.model.response import Sites
+from pfsr.model.thin import Moved, scale, write_out
 
 
 def local_update(
@@ -45,12 +46,11 @@ def local_update(
         what leaves the devices, as the server reads it, and the private parameters that stay.
     """
     pulled = prior(broadcast, config, sites)
-    moved, private, loss_B = _learn(receive(broadcast, batch), private, batch, config, pulled)
+    view = receive(broadcast, batch)
+    moved, private, loss_B = _learn(view, private, batch, config, pulled)
     updates = Updates(
-        moved.weights,
-        moved.table_BMd,
-        moved.bias_BM,
-        moved.rows_BM,
+        *moved,
+        view.rows_BM,
         torch.tensor(batch.lengths, dtype=torch.float32),
         loss_B,
         _spread(private, batch, config, pulled),
@@ -97,23 +97,32 @@ def private_loss(
 
 def _learn(
     view: View, private: Private, batch: ClientBatch, config: Config, pulled: Prior
-) -> tuple[View, Private, Tensor]:
+) -> tuple[Movement, Private, Tensor]:
     """Take the local steps; return how far the shared weights moved, what stays, and the loss before."""
-    here, moved, losses = view, None, []
+    here, moved, losses, rate = view, None, [], config.federated.local_rate
     for step in range(config.federated.local_steps):
         private = _ahead(here, private, batch, config, pulled)
         offsets = pulled.sites.split(private.offsets_BS) if config.response.mode != "off" else {}
-        done = run_pass(here, offsets, batch, config, step)
+        done = run_pass(here, offsets, batch, config, step, _stays_thin(batch, config))
         found = gradients(done, here, batch)
         losses.append(mean_loss(done, batch))
         if found.offsets_BS is not None and not config.response.private_steps:
             private = personal_step(done, found.offsets_BS, private, batch, pulled, config.response)
             pulled = pulled._replace(refresh=False)
-        uphill = _pulled_back(found.shared, moved, config.federated.proximal)
-        moved = _plus(moved, uphill, -config.federated.local_rate)
-        here = _plus(view, moved) if step + 1 < config.federated.local_steps else view
+        if moved is None:
+            moved = _times(found.shared, -rate)
+        else:
+            uphill = _plus(found.shared, moved, config.federated.proximal)
+            moved = _plus(moved, uphill, -rate)
+        here = _moved(view, moved) if step + 1 < config.federated.local_steps else view
     assert moved is not None
     return moved, private, losses[0]
+
+
+def _stays_thin(batch: ClientBatch, config: Config) -> bool:
+    """Tell whether movements of the item table are smaller as factors, and never needed as anything else."""
+    short = 2 * sum(batch.lengths) < config.model.d_model * len(batch.lengths)
+    return short and config.federated.local_steps == 1 and config.federated.upload_bits == 32
 
 
 def _ahead(view: View, private: Private, batch: ClientBatch, config: Config, pulled: Prior) -> Private:
@@ -125,22 +134,25 @@ def _ahead(view: View, private: Private, batch: ClientBatch, config: Config, pul
     return private
 
 
-def _pulled_back(gradient: View, moved: View | None, proximal: float) -> View:
-    """Add the gradient of (proximal / 2) |w - w_broadcast|^2: FedProx, arXiv 1812.06127."""
-    return gradient if moved is None or not proximal else _plus(gradient, moved, proximal)
+def _times(movement: Movement, factor: float) -> Movement:
+    """Return ``factor`` x ``movement``; what is written out is changed in place."""
+    weights = {name: value.mul_(factor) for name, value in movement.weights.items()}
+    return Movement(weights, scale(movement.table_BMd, factor), scale(movement.bias_BM, factor))
 
 
-def _plus(view: View | None, other: View, factor: float = 1.0) -> View:
-    """Return ``view`` + ``factor`` x ``other``; without a view, ``other`` itself scaled in place."""
-    if view is None:
-        weights = {name: value.mul_(factor) for name, value in other.weights.items()}
-        return other._replace(
-            weights=weights, table_BMd=other.table_BMd.mul_(factor), bias_BM=other.bias_BM.mul_(factor)
-        )
-    weights = {n: torch.add(value, other.weights[n], alpha=factor) for n, value in view.weights.items()}
-    table_BMd = torch.add(view.table_BMd, other.table_BMd, alpha=factor)
-    bias_BM = torch.add(view.bias_BM, other.bias_BM, alpha=factor)
-    return view._replace(weights=weights, table_BMd=table_BMd, bias_BM=bias_BM)
+def _plus(movement: Movement, other: Movement, factor: float) -> Movement:
+    """Return ``movement`` + ``factor`` x ``other``, e.g. with the pull of FedProx, arXiv 1812.06127."""
+    weights = {n: torch.add(value, other.weights[n], alpha=factor) for n, value in movement.weights.items()}
+    table_BMd = torch.add(write_out(movement.table_BMd), write_out(other.table_BMd), alpha=factor)
+    bias_BM = torch.add(write_out(movement.bias_BM), write_out(other.bias_BM), alpha=factor)
+    return Movement(weights, table_BMd, bias_BM)
+
+
+def _moved(view: View, movement: Movement) -> View:
+    """Return the weights after a movement."""
+    before = Movement(view.weights, view.table_BMd, view.bias_BM)
+    after = _plus(before, movement, 1.0)
+    return view._replace(weights=after.weights, table_BMd=after.table_BMd, bias_BM=after.bias_BM)
 
 
 def _spread(private: Private, batch: ClientBatch, config: Config, pulled: Prior) -> Tensor:
@@ -153,9 +165,14 @@ def _spread(private: Private, batch: ClientBatch, config: Config, pulled: Prior)
 
 def _limit(updates: Updates, broadcast: Broadcast) -> Updates:
     """Project every movement to its limit; note which were under it."""
-    within = []
-    for (name, weight), limit in zip(broadcast.weights.items(), broadcast.limits_T, strict=True):
-        tables = {ITEMS: updates.table_BMd, ITEM_BIAS: updates.bias_BM}
-        delta = tables[name] if name in tables else updates.deltas[name]
-        within.append(project(delta, weight, limit)[1])
-    return updates._replace(within_BT=torch.stack(within, 1))
+    movements: dict[str, Moved] = {**updates.deltas, ITEMS: updates.table_BMd, ITEM_BIAS: updates.bias_BM}
+    limits = dict(zip(broadcast.weights, broadcast.limits_T, strict=True))
+    done = {
+        name: project(movements[name], weight, limits[name]) for name, weight in broadcast.weights.items()
+    }
+    return updates._replace(
+        deltas={name: done[name][0] for name in updates.deltas},
+        table_BMd=done[ITEMS][0],
+        bias_BM=done[ITEM_BIAS][0],
+        within_BT=torch.stack([within_B for _, within_B in done.values()], 1),
+    )

@@ -14,12 +14,19 @@ from pfsr.config import Config, ModelConfig
 from pfsr.federated.batch import ClientBatch
 from pfsr.federated.seeds import derive
 from pfsr.federated.seen import seen_items
-from pfsr.federated.view import View
+from pfsr.federated.view import Movement, View
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import encode
 from pfsr.model.encoders.layers import layer_count
-from pfsr.model.objective import LossAndGradients, NextItems, full_cross_entropy, sampled_cross_entropy
+from pfsr.model.objective import (
+    LossAndGradients,
+    NextItems,
+    full_cross_entropy,
+    sampled_cross_entropy,
+    thin_cross_entropy,
+)
 from pfsr.model.response import Sites, respond
+from pfsr.model.thin import Moved, Thin
 
 
 class Pass(NamedTuple):
@@ -40,15 +47,21 @@ class Pass(NamedTuple):
     offsets: Weights
 
 
-def run_pass(view: View, offsets: Weights, batch: ClientBatch, config: Config, step: int | None) -> Pass:
-    """Encode the batch and compute its losses, with the dropout of local step ``step`` (None: without)."""
+def run_pass(
+    view: View, offsets: Weights, batch: ClientBatch, config: Config, step: int | None, thin: bool = False
+) -> Pass:
+    """Encode the batch and compute its losses, with the dropout of local step ``step`` (None: without).
+
+    ``thin``: all clients still share one item table, and their gradients of it need not be written out.
+    """
     weights, leaf_offsets = _leaves(view.weights), _leaves(offsets)
     clients = torch.arange(len(batch.lengths))[:, None]
     x_BLd = (view.table_BMd[clients, view.items_BL] * math.sqrt(view.table_BMd.shape[-1])).requires_grad_()
     personal = respond(weights, leaf_offsets) if offsets else weights
     masks = () if step is None else dropout_masks(batch, config.model, step)
     query_BLd = encode(personal, x_BLd, batch.items_BL > 0, config.model, masks)
-    return Pass(query_BLd, _loss(view, query_BLd.detach(), batch, config), x_BLd, weights, leaf_offsets)
+    loss = _loss(view, query_BLd.detach(), batch, config, thin)
+    return Pass(query_BLd, loss, x_BLd, weights, leaf_offsets)
 
 
 def dropout_masks(batch: ClientBatch, config: ModelConfig, step: int) -> Sequence[Tensor]:
@@ -82,11 +95,11 @@ class Gradients(NamedTuple):
     """Each client's gradients of its mean loss.
 
     Attributes:
-        shared: in the shape of the view.
+        shared: of what is shared.
         offsets_BS: in the order of the sites; None without a Variable Response Mechanism.
     """
 
-    shared: View
+    shared: Movement
     offsets_BS: Tensor | None
 
 
@@ -98,9 +111,7 @@ def gradients(done: Pass, view: View, batch: ClientBatch) -> Gradients:
     weights = dict(zip(done.weights, grads, strict=False))
     offsets_BS = torch.cat(grads[len(weights) :], -1) if done.offsets else None
     table_BMd = _add_inputs(done.loss.table_BMd, x_BLd, view, batch)
-    return Gradients(
-        view._replace(weights=weights, table_BMd=table_BMd, bias_BM=done.loss.bias_BM), offsets_BS
-    )
+    return Gradients(Movement(weights, table_BMd, done.loss.bias_BM), offsets_BS)
 
 
 def offset_gradients(done: Pass, batch: ClientBatch) -> Tensor:
@@ -125,17 +136,22 @@ def fisher_probe(done: Pass, batch: ClientBatch, sites: Sites) -> Tensor:
     return (squares_BS + means_BS) / 2
 
 
-def _loss(view: View, query_BLd: Tensor, batch: ClientBatch, config: Config) -> LossAndGradients:
+def _loss(view: View, query_BLd: Tensor, batch: ClientBatch, config: Config, thin: bool) -> LossAndGradients:
     seen = seen_items(batch, view) if config.objective.seen == "left_out" else ()
-    return next_item_loss(view, query_BLd, NextItems(view.targets_BL, batch.lengths, seen))
+    wanted = NextItems(view.targets_BL, batch.lengths, seen)
+    if thin and view.rows_BM is None:
+        return thin_cross_entropy(query_BLd, view.table_BMd[0], view.bias_BM[0], wanted)
+    return next_item_loss(view, query_BLd, wanted)
 
 
-def _add_inputs(table_BMd: Tensor, x_grad_BLd: Tensor, view: View, batch: ClientBatch) -> Tensor:
+def _add_inputs(table_BMd: Moved, x_grad_BLd: Tensor, view: View, batch: ClientBatch) -> Moved:
     """Add what the item table gets as an input to what it got as an output."""
     real_BL = batch.items_BL > 0
+    grads_Nd = x_grad_BLd[real_BL] * math.sqrt(x_grad_BLd.shape[-1])
+    if isinstance(table_BMd, Thin):
+        return table_BMd._replace(rows_N=view.items_BL[real_BL], own_NK=grads_Nd)
     first_row_B1 = torch.arange(len(batch.lengths))[:, None] * table_BMd.shape[1]
-    grads = x_grad_BLd[real_BL] * math.sqrt(table_BMd.shape[-1])
-    table_BMd.flatten(0, 1).index_add_(0, (first_row_B1 + view.items_BL)[real_BL], grads)
+    table_BMd.flatten(0, 1).index_add_(0, (first_row_B1 + view.items_BL)[real_BL], grads_Nd)
     return table_BMd
 
 

@@ -29,6 +29,7 @@ from pfsr.federated.compression import BLOCK, Codes, decode, encode, pack, padde
 from pfsr.federated.seeds import derive
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEM_BIAS, ITEMS
+from pfsr.model.thin import Moved, one_of, write_out
 
 
 class Compressed(NamedTuple):
@@ -50,7 +51,8 @@ class Updates(NamedTuple):
 
     Attributes:
         deltas: movement of every shared tensor except the item table and biases, [B, *shape].
-        table_BMd: movement of the item table, at ``rows_BM``.
+        table_BMd: movement of the item table, at ``rows_BM``; thin where histories are short, which like
+            ``rows_BM`` saves memory inside one process and never leaves.
         bias_BM: movement of the item biases, at ``rows_BM``.
         rows_BM: item rows that a client touched (None: all, in order). A way to save memory inside one
             process; it never leaves: on the wire tables are dense (:func:`wire`).
@@ -62,8 +64,8 @@ class Updates(NamedTuple):
     """
 
     deltas: Weights
-    table_BMd: Tensor
-    bias_BM: Tensor
+    table_BMd: Moved
+    bias_BM: Moved
     rows_BM: Tensor | None
     weight_B: Tensor
     loss_B: Tensor
@@ -159,7 +161,7 @@ def dense_delta(updates: Updates, name: str, client: int, weight: Tensor) -> Ten
     """Return one client's movement of one shared tensor, in that tensor's shape."""
     if name not in (ITEMS, ITEM_BIAS):
         return updates.deltas[name][client]
-    local = (updates.table_BMd if name == ITEMS else updates.bias_BM)[client]
+    local = write_out(one_of(updates.table_BMd if name == ITEMS else updates.bias_BM, client))[0]
     if updates.rows_BM is None:
         return local
     return torch.zeros_like(weight).index_add_(0, updates.rows_BM[client], local)

@@ -15,6 +15,7 @@ from torch import Tensor
 from pfsr.federated.batch import ClientBatch
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEM_BIAS, ITEMS
+from pfsr.model.thin import Moved
 
 
 class Broadcast(NamedTuple):
@@ -56,6 +57,20 @@ class View(NamedTuple):
     targets_BL: Tensor
     negatives: int
     catalogue: int
+
+
+class Movement(NamedTuple):
+    """How far the shared weights of B clients move, or the gradient that they move along.
+
+    Attributes:
+        weights: all shared tensors but the item table and biases, [B, *shape].
+        table_BMd: local item table.
+        bias_BM: local item biases.
+    """
+
+    weights: Weights
+    table_BMd: Moved
+    bias_BM: Moved
 
 
 def receive(broadcast: Broadcast, batch: ClientBatch) -> View:

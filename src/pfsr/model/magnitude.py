@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pfsr.config import ObjectiveConfig
 from pfsr.model.response import Sites, posterior_variance
+from pfsr.model.thin import Moved, norms, scale
 
 FIRST_SPREAD = 0.01
 """tau^2 before anybody took part."""
@@ -56,19 +57,19 @@ def next_spread(spread_G: Tensor, mean_G: Tensor) -> Tensor:
     return (0.8 * spread_G + 0.2 * mean_G).clamp(LEAST_SPREAD, MOST_SPREAD)
 
 
-def project(delta: Tensor, weight: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+def project(delta: Moved, weight: Tensor, limit: Tensor) -> tuple[Moved, Tensor]:
     """Shorten every client's movement [B, ...] of one tensor to c times its norm.
 
     A tensor near zero counts as one with entries of size 0.02, else it could never leave zero.
 
     Returns:
-        the movements (changed in place), and 1 for each client that was under the limit.
+        the movements (changed in place where written out), and 1 for each client that was under the limit.
     """
     reach = limit * weight.norm().clamp(min=0.02 * weight.numel() ** 0.5)
-    norm_B = delta.flatten(1).norm(dim=1)
-    within_B = (norm_B <= reach).to(delta.dtype)
+    norm_B = norms(delta)
+    within_B = (norm_B <= reach).to(norm_B.dtype)
     scale_B = (reach / norm_B.clamp(min=1e-30)).clamp(max=1)
-    return delta.mul_(scale_B.view(-1, *[1] * (delta.ndim - 1))), within_B
+    return scale(delta, scale_B), within_B
 
 
 def next_limits(limits_T: Tensor, within_T: Tensor, quantile: float) -> Tensor:

@@ -2,10 +2,11 @@
 
 The losses return gradients next to values, per client and per event, because federated learning needs
 them apart: a client's own item-table gradient, and per-event gradients for the Fisher information.
-Working client by client keeps the logits (T x I) in cache and never touches padding.
+Working client by client keeps the logits (T x I) in cache and never touches padding; short histories are
+worked on together, since for them reading and writing the item table is most of the work.
 
-Shapes: B clients, L events, T events of one client, d = d_model, I items, M rows of a local item table,
-K negatives or rows, P pairs.
+Shapes: B clients, L events, T events of one client, N events of all clients, d = d_model, I items, M rows of
+a local item table, K negatives or rows, P pairs.
 """
 
 import math
@@ -14,6 +15,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from pfsr.model.thin import Moved, Thin
 
 
 class Seen(NamedTuple):
@@ -55,33 +58,41 @@ class LossAndGradients(NamedTuple):
 
     loss_BL: Tensor
     query_BLd: Tensor
-    table_BMd: Tensor
-    bias_BM: Tensor
+    table_BMd: Moved
+    bias_BM: Moved
 
 
 def full_cross_entropy(
     query_BLd: Tensor, table_BMd: Tensor, bias_BM: Tensor, wanted: NextItems
 ) -> LossAndGradients:
     """Cross-entropy over the whole catalogue: M = I + 1 rows, row 0 is padding and gets no probability."""
-    out = _empty(query_BLd, table_BMd)
+    out, table_grad_BMd, bias_grad_BM = _empty(query_BLd, table_BMd)
     for client, length in enumerate(wanted.lengths):
-        query_Td, target_T = query_BLd[client, :length], wanted.targets_BL[client, :length, None]
-        error_TM = torch.addmm(bias_BM[client], query_Td, table_BMd[client].T)
-        own_T1 = error_TM.gather(1, target_T)
-        error_TM[:, 0] = -torch.inf
-        _silence(error_TM, client, wanted)
-        error_TM.scatter_(1, target_T, own_T1)
-        peak_T1 = error_TM.amax(1, keepdim=True)
-        error_TM -= peak_T1
-        own_T1 -= peak_T1
-        total_T1 = error_TM.exp_().sum(1, keepdim=True)
-        out.loss_BL[client, :length] = (total_T1.log() - own_T1)[:, 0]
-        error_TM /= total_T1
-        error_TM.scatter_add_(1, target_T, error_TM.new_full((length, 1), -1.0))
-        torch.mm(error_TM, table_BMd[client], out=out.query_BLd[client, :length])
-        torch.mm(error_TM.T, query_Td / length, out=out.table_BMd[client])
-        torch.mean(error_TM, 0, out=out.bias_BM[client])
+        query_Td, target_T1 = query_BLd[client, :length], wanted.targets_BL[client, :length, None]
+        logit_TM = torch.addmm(bias_BM[client], query_Td, table_BMd[client].T)
+        out.loss_BL[client, :length] = _to_errors(logit_TM, target_T1, client, wanted)
+        torch.mm(logit_TM, table_BMd[client], out=out.query_BLd[client, :length])
+        torch.mm(logit_TM.T, query_Td / length, out=table_grad_BMd[client])
+        torch.mean(logit_TM, 0, out=bias_grad_BM[client])
     return out
+
+
+def thin_cross_entropy(
+    query_BLd: Tensor, table_Md: Tensor, bias_M: Tensor, wanted: NextItems
+) -> LossAndGradients:
+    """:func:`full_cross_entropy` of clients who share one item table, with their gradients left thin."""
+    places = torch.arange(query_BLd.shape[1]) < torch.tensor(wanted.lengths)[:, None]
+    query_Nd, target_N1 = query_BLd[places], wanted.targets_BL[places][:, None]
+    error_NM = torch.addmm(bias_M, query_Nd, table_Md.T)
+    parts = zip(error_NM.split(wanted.lengths), target_N1.split(wanted.lengths), strict=True)
+    losses = [
+        _to_errors(logit_TM, target_T1, client, wanted) for client, (logit_TM, target_T1) in enumerate(parts)
+    ]
+    share_N = torch.cat([query_BLd.new_full((length,), 1 / length) for length in wanted.lengths])
+    loss_BL, grad_BLd = query_BLd.new_zeros(places.shape), torch.zeros_like(query_BLd)
+    loss_BL[places], grad_BLd[places] = torch.cat(losses), error_NM @ table_Md
+    table = Thin(error_NM, query_Nd * share_N[:, None], wanted.lengths)
+    return LossAndGradients(loss_BL, grad_BLd, table, Thin(error_NM, share_N, wanted.lengths))
 
 
 def sampled_cross_entropy(
@@ -98,7 +109,7 @@ def sampled_cross_entropy(
     negatives is the sum over the catalogue. A negative that happens to be the target is left out. Pairs of
     ``wanted.seen`` name negatives only.
     """
-    out = _empty(query_BLd, table_BMd)
+    out, table_grad_BMd, bias_grad_BM = _empty(query_BLd, table_BMd)
     correction = math.log(items / negatives)
     for client, length in enumerate(wanted.lengths):
         query_Td, target_T = query_BLd[client, :length], wanted.targets_BL[client, :length]
@@ -114,12 +125,25 @@ def sampled_cross_entropy(
         error = log_p.exp()
         error[:, 0] -= 1
         torch.addmm(error[:, :1] * target_Td, error[:, 1:], table_Kd, out=out.query_BLd[client, :length])
-        table_grad, bias_grad = out.table_BMd[client].zero_(), out.bias_BM[client].zero_()
+        table_grad, bias_grad = table_grad_BMd[client].zero_(), bias_grad_BM[client].zero_()
         torch.mm(error[:, 1:].T, query_Td / length, out=table_grad[:negatives])
         table_grad.index_add_(0, target_T, error[:, :1] * query_Td / length)
         bias_grad[:negatives] = error[:, 1:].mean(0)
         bias_grad.index_add_(0, target_T, error[:, 0] / length)
     return out
+
+
+def _to_errors(logit_TM: Tensor, target_T1: Tensor, client: int, wanted: NextItems) -> Tensor:
+    """Turn one client's logits into the gradients of its losses by them, in place; return the losses."""
+    own_T1 = logit_TM.gather(1, target_T1)
+    logit_TM[:, 0] = -torch.inf
+    _silence(logit_TM, client, wanted)
+    logit_TM.scatter_(1, target_T1, own_T1)
+    peak_T1 = logit_TM.amax(1, keepdim=True)
+    total_T1 = logit_TM.sub_(peak_T1).exp_().sum(1, keepdim=True)
+    logit_TM /= total_T1
+    logit_TM.scatter_add_(1, target_T1, logit_TM.new_full(target_T1.shape, -1.0))
+    return (total_T1.log() - (own_T1 - peak_T1))[:, 0]
 
 
 def _silence(logit_TM: Tensor, client: int, wanted: NextItems) -> None:
@@ -130,11 +154,9 @@ def _silence(logit_TM: Tensor, client: int, wanted: NextItems) -> None:
         logit_TM.view(-1).index_fill_(0, seen.events_P * logit_TM.shape[1] + seen.rows_P, -torch.inf)
 
 
-def _empty(query_BLd: Tensor, table_BMd: Tensor) -> LossAndGradients:
+def _empty(query_BLd: Tensor, table_BMd: Tensor) -> tuple[LossAndGradients, Tensor, Tensor]:
+    """Return room for the results, and its two tables once more."""
     batch, rows = table_BMd.shape[:2]
-    return LossAndGradients(
-        query_BLd.new_zeros(query_BLd.shape[:2]),
-        torch.zeros_like(query_BLd),
-        query_BLd.new_empty(batch, rows, query_BLd.shape[-1]),
-        query_BLd.new_empty(batch, rows),
-    )
+    table, bias = query_BLd.new_empty(batch, rows, query_BLd.shape[-1]), query_BLd.new_empty(batch, rows)
+    losses = query_BLd.new_zeros(query_BLd.shape[:2])
+    return LossAndGradients(losses, torch.zeros_like(query_BLd), table, bias), table, bias
