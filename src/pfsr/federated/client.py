@@ -79,8 +79,9 @@ def private_steps(
 ) -> Iterator[Private]:
     """Yield the private parameters after each private step under a finished model, for as long as asked."""
     view, pulled = receive(broadcast, batch), prior(broadcast, config, sites)._replace(refresh=True)
+    thin = _stays_thin(batch, config)
     while True:
-        done = run_pass(view, sites.split(private.offsets_BS), batch, config, step=None)
+        done = run_pass(view, sites.split(private.offsets_BS), batch, config, None, thin)
         gradient_BS = offset_gradients(done, batch)
         private = personal_step(done, gradient_BS, private, batch, pulled, config.response)
         pulled = pulled._replace(refresh=False)
@@ -91,8 +92,8 @@ def private_loss(
     broadcast: Broadcast, private: Private, batch: ClientBatch, config: Config, sites: Sites
 ) -> Tensor:
     """Return each client's mean loss per event with its private parameters, without dropout, [B]."""
-    offsets = sites.split(private.offsets_BS)
-    return mean_loss(run_pass(receive(broadcast, batch), offsets, batch, config, step=None), batch)
+    offsets, thin = sites.split(private.offsets_BS), _stays_thin(batch, config)
+    return mean_loss(run_pass(receive(broadcast, batch), offsets, batch, config, None, thin), batch)
 
 
 def _learn(
