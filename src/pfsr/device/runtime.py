@@ -17,7 +17,6 @@ from pfsr.data.catalog import Catalog
 from pfsr.device.manifest import (
     CATALOG,
     ENCODE,
-    SCORE,
     STEP,
     Manifest,
     SiteLayout,
@@ -41,11 +40,10 @@ CHUNK = 256
 
 
 class Graphs(NamedTuple):
-    """The three ONNX graphs, ready to run."""
+    """The ONNX graphs of the encoder, ready to run. Scores are one product, which NumPy computes faster."""
 
     step: "InferenceSession"
     encode: "InferenceSession"
-    score: "InferenceSession"
 
 
 class Runtime:
@@ -66,7 +64,7 @@ class Runtime:
         self.state_size = manifest.state_size
         self.catalog = _catalog(folder, manifest)
         self._table, self._bias = _items(folder, manifest)
-        self._graphs = Graphs(*(_session(folder, name) for name in (STEP, ENCODE, SCORE)))
+        self._graphs = Graphs(*(_session(folder, name) for name in (STEP, ENCODE)))
         self._index = manifest.index and NeighbourIndex.open(folder, manifest.index.expansion)
 
     @classmethod
@@ -124,13 +122,12 @@ class Runtime:
 
     def scores(self, query: np.ndarray) -> np.ndarray:
         """Return the score of every item, float32 [I + 1]; column 0 (padding) is -infinity."""
-        if len(self._table) <= BLOCK + 1:
-            return self._score(query, slice(None))
-        scored = np.full(len(self._table), -np.inf, np.float32)
-        for begin in range(0, len(self._table) - 1, BLOCK):
-            rows = slice(begin, begin + BLOCK + 1)
-            # The graph sets its first column to -infinity, and the next block overlaps this one by a row.
-            scored[begin + 1 : begin + BLOCK + 1] = self._score(query, rows)[1:]
+        scored, query = np.empty(len(self._table), np.float32), np.asarray(query, np.float32)
+        for begin in range(0, len(self._table), BLOCK):
+            rows = slice(begin, begin + BLOCK)
+            np.dot(self._table.vectors(rows), query, out=scored[rows])
+        scored += self._bias
+        scored[0] = -np.inf
         return scored
 
     def best(
@@ -160,11 +157,6 @@ class Runtime:
         scored[excluded] = -np.inf
         rows = best_places(scored, k)
         return rows, scored[rows]
-
-    def _score(self, query: np.ndarray, rows: slice) -> np.ndarray:
-        items_Id = self._table.vectors(rows)
-        inputs = {"query": np.asarray(query, np.float32)[None], "items": items_Id, "bias": self._bias[rows]}
-        return _run(self._graphs.score, inputs)[0][0]
 
     def _embedded(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         known = np.asarray(rows, np.int64)
@@ -207,7 +199,7 @@ def _items(folder: Path, manifest: Manifest) -> tuple[ItemTable, np.ndarray]:
     table, bias = item_table(tensors), np.array(tensors[ITEM_BIAS])
     if table.stored.shape != (manifest.items + 1, manifest.model.d_model) or len(bias) != len(table):
         raise damaged(folder, "the item table does not fit the manifest")
-    return table if manifest.index else table.in_memory(), bias
+    return table if manifest.index else table.by_column(), bias
 
 
 def _session(folder: Path, name: str) -> "InferenceSession":

@@ -39,6 +39,10 @@ class ItemTable:
         """Return a float32 copy that needs no file."""
         return ItemTable(np.array(self.vectors(slice(None))))
 
+    def by_column(self) -> "ItemTable":
+        """Return a float32 copy, one column after the other: its product with a query reads memory faster."""
+        return ItemTable(np.asfortranarray(self.in_memory().stored))
+
 
 def item_table(tensors: Mapping[str, np.ndarray]) -> ItemTable:
     """Return the item table among a device model's tensors."""
