@@ -3,8 +3,10 @@
 Everybody's test event is ranked by the bundle with its table as ``pfsr export`` stores it. The table takes
 part twice: histories are embedded with it and items are scored with it. Ranks are those of the evaluation
 (whole catalogue, seen items left out, ties against the model), so float32 gives the run's own global figures.
+Without a run, one is trained on the built-in synthetic world, which shows that it works and nothing else.
 """
 
+import tempfile
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +14,7 @@ import numpy as np
 from cyclopts import App
 from measure import prepare, show
 
+from pfsr import train
 from pfsr.config import read_recipe, resolve
 from pfsr.data import load_config
 from pfsr.data.split import split
@@ -21,7 +24,7 @@ from pfsr.evaluation.intervals import bootstrap
 from pfsr.export.tables import stored_table, with_table
 from pfsr.model.bundle import open_bundle
 from pfsr.model.encoder import ITEMS
-from pfsr.runs.folder import open_run
+from pfsr.runs.folder import RunFolder, open_run
 from pfsr.runs.judging import Bench, judge, some_of
 from pfsr.runs.scoring import ModelScorer
 
@@ -31,7 +34,7 @@ COLUMNS = ("table", "kB", "HR@10", "NDCG@10", "lost (95 %)", "other ranks")
 
 
 @app.default
-def main(run: Path, *, people: int = 10**9) -> None:
+def main(run: Path | None = None, *, people: int = 10**9, rounds: int = 150) -> None:
     """Measure.
 
     Parameters
@@ -40,9 +43,20 @@ def main(run: Path, *, people: int = 10**9) -> None:
         The folder of a finished run.
     people
         At most so many people, drawn at random.
+    rounds
+        Without a run: rounds to train on the synthetic world.
     """
     prepare()
-    folder = open_run(run)
+    with tempfile.TemporaryDirectory() as place:
+        _measure(open_run(run or _trained(Path(place) / "run", rounds)), people)
+
+
+def _trained(place: Path, rounds: int) -> Path:
+    train("synthetic", {"federated": {"rounds": rounds, "cohort": 64}}, out=place)
+    return place
+
+
+def _measure(folder: RunFolder, people: int) -> None:
     config, model = resolve(read_recipe(folder.config)), open_bundle(folder.best)
     dataset = load_config(config.data)
     bench = Bench(dataset, split(dataset.sequences, config.data.split))

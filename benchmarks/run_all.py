@@ -11,7 +11,10 @@ from cyclopts import App
 
 app = App(help=__doc__)
 
-SCRIPTS = ("simulator", "floor", "step_latency", "compute", "device_runtime", "device_store", "million")
+SCRIPTS = (
+    *("simulator", "floor", "step_latency", "compute", "million"),
+    *("device_runtime", "device_store", "device_tables"),
+)
 
 
 @app.default

@@ -16,6 +16,7 @@ TINY = {
     "compute": "--lengths 4 30 --histories 3 20 --tokens 60 --repeats 1",
     "device_runtime": "--items 40 --lengths 2 5 --steps 3",
     "device_store": "--events 200 --synced 5 --repeats 1",
+    "device_tables": "--rounds 2 --people 20",
     "million": "--people 300 --items 600 --cohort 3 --rounds 1",
 }
 
