@@ -113,7 +113,8 @@ def _learn(
         if moved is None:
             moved = _times(found.shared, -rate)
         else:
-            uphill = _plus(found.shared, moved, config.federated.proximal)
+            pull = config.federated.proximal
+            uphill = _plus(found.shared, moved, pull) if pull else found.shared
             moved = _plus(moved, uphill, -rate)
         here = _moved(view, moved) if step + 1 < config.federated.local_steps else view
     assert moved is not None
