@@ -46,6 +46,14 @@ def test_an_index_finds_the_best_by_inner_product_and_bias(world, index):
     assert np.mean([len(both) / 10 for both in found]) == pytest.approx(recall)
 
 
+def test_it_is_told_how_far_an_index_is(world):
+    told = []
+    NeighbourIndex.build(*world[:2], lambda done, total: told.append((done, total)))
+    assert told == sorted(told)
+    assert {total for _, total in told} == {2000}
+    assert 0 < told[0][0] <= told[-1][0] <= 2000
+
+
 def test_a_saved_index_answers_as_before(world, index, tmp_path):
     index.widen(256)
     index.save(tmp_path)

@@ -1,10 +1,14 @@
 """``pfsr export``: a bundle becomes a device model, which runs without PyTorch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pfsr.device.manifest import Table
+from pfsr.device.ranking import Told
 from pfsr.export.folder import Exported, export_model
 from pfsr.model.bundle import open_bundle, read_adaptation
 from pfsr.runs.folder import RunFolder
@@ -26,9 +30,22 @@ def export(bundle: Path, *, out: Path, table: Table = "float32") -> None:
     console = Console()
     path = RunFolder(bundle).best if bundle.is_dir() else bundle
     model, adaptation = open_bundle(path), read_adaptation(path)
-    with console.status("exporting"):
-        written = export_model(model, out, table, adaptation)
+    with _shown(console) as tell:
+        written = export_model(model, out, table, adaptation, tell)
     _tell(console, written, out)
+
+
+@contextmanager
+def _shown(console: Console) -> Iterator[Told]:
+    """Show that something happens, and how far the index of a large catalogue is."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("exporting", total=None)
+
+        def tell(done: int, total: int) -> None:
+            progress.update(task, description="index of the items", completed=done, total=total)
+
+        yield tell
 
 
 def _tell(console: Console, written: Exported, out: Path) -> None:

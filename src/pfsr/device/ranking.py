@@ -7,7 +7,7 @@ candidates recall@10 is .98 so; .91 with links by inner product; .70 with vector
 
 Source: usearch (hierarchical navigable small worlds, arXiv 1603.09320).
 
-Shapes: I items, d = d_model; rows of items go from 1 to I.
+Shapes: I items, d = d_model, e = d + 1; rows of items go from 1 to I.
 """
 
 from collections.abc import Callable
@@ -32,6 +32,14 @@ WIDTHS, ENOUGH = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096), 0
 """How many candidates a search may look at, and the recall@10 that makes it wide enough."""
 
 
+Told = Callable[[int, int], None]
+"""Hears how many items of how many the index holds while it is built."""
+
+
+def unheard(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 def best_places(scores: np.ndarray, k: int) -> np.ndarray:
     """Return the places of the ``k`` highest scores, best first; of equal scores the first place wins.
 
@@ -53,8 +61,10 @@ class NeighbourIndex:
         self._index = index
 
     @classmethod
-    def build(cls, vectors_Id: np.ndarray, bias_I: np.ndarray) -> "NeighbourIndex":
+    def build(cls, vectors_Id: np.ndarray, bias_I: np.ndarray, tell: Told = unheard) -> "NeighbourIndex":
         """Return an index of the items' vectors and biases; row 1 comes first.
+
+        A million items take tens of minutes of processor time, on all cores; ``tell`` hears how far it is.
 
         Raises:
             PfsrError: usearch is not installed.
@@ -66,7 +76,8 @@ class NeighbourIndex:
             connectivity=LINKS,
             expansion_add=BUILD_WIDTH,
         )
-        index.add(np.arange(1, len(vectors_Id) + 1), np.column_stack([vectors_Id, bias_I]))
+        vectors_Ie = np.column_stack([vectors_Id, bias_I])
+        index.add(np.arange(1, len(vectors_Id) + 1), vectors_Ie, progress=_goes_on(tell))
         return cls(index)
 
     @classmethod
@@ -142,6 +153,16 @@ def measured_expansion(
 
 def _recall(index: NeighbourIndex, query_d: np.ndarray, best: np.ndarray) -> float:
     return len(np.intersect1d(index.search(query_d, len(best)), best)) / len(best)
+
+
+def _goes_on(tell: Told) -> Callable[[int, int], bool]:
+    """Return what usearch asks while it builds: it stops where the answer is no."""
+
+    def asked(done: int, total: int) -> bool:
+        tell(done, total)
+        return True
+
+    return asked
 
 
 def _library() -> "type[Index]":

@@ -32,7 +32,7 @@ from pfsr.device.manifest import (
     file_digest,
     model_version,
 )
-from pfsr.device.ranking import EXACT_LIMIT
+from pfsr.device.ranking import EXACT_LIMIT, Told, unheard
 from pfsr.device.runtime import Runtime
 from pfsr.errors import PfsrError
 from pfsr.export.graphs import encode_graph, score_graph, step_graph
@@ -70,7 +70,11 @@ class Exported(NamedTuple):
 
 
 def export_model(
-    model: Recommender, folder: Path, table: Table = "float32", adaptation: Adaptation | None = None
+    model: Recommender,
+    folder: Path,
+    table: Table = "float32",
+    adaptation: Adaptation | None = None,
+    tell: Told = unheard,
 ) -> Exported:
     """Write ``model`` as a device model; the folder appears whole, checked against the model, or not at all.
 
@@ -79,6 +83,7 @@ def export_model(
         folder: the place; there must be nothing yet.
         table: how the item table is stored.
         adaptation: how devices learn offsets under it, as the run did; None: by the defaults.
+        tell: hears how many items of how many the index of a large catalogue holds.
 
     Raises:
         PfsrError: the folder exists already or cannot be written, the encoder cannot run on a device,
@@ -89,7 +94,7 @@ def export_model(
     kept = with_table(model, stored)
     with _whole(folder) as unfinished:
         _write_model(kept, stored, unfinished)
-        index = write_index(kept, unfinished) if len(model.catalog) >= EXACT_LIMIT else None
+        index = write_index(kept, unfinished, tell) if len(model.catalog) >= EXACT_LIMIT else None
         facts = {"items": len(model.catalog), "table": table, **_shape(model, layout)}
         if adaptation is not None:
             facts["adaptation"] = adaptation.model_dump(mode="json")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pfsr.device.manifest import IndexFacts
-from pfsr.device.ranking import NeighbourIndex, measured_expansion
+from pfsr.device.ranking import NeighbourIndex, Told, measured_expansion, unheard
 from pfsr.export.tables import random_histories
 from pfsr.model.encoder import ITEM_BIAS, ITEMS, embed, encode
 from pfsr.model.recommender import Recommender
@@ -18,8 +18,8 @@ QUERIES = 100
 """Random histories after which the index's recall is measured."""
 
 
-def write_index(model: Recommender, folder: Path) -> IndexFacts:
-    """Write the index of all items into ``folder``; return how wide it is to be searched.
+def write_index(model: Recommender, folder: Path, tell: Told = unheard) -> IndexFacts:
+    """Write the index of all items into ``folder``, telling of it; return how wide it is to be searched.
 
     The width is the least at which the measured recall@10, over the model's queries after random histories,
     is high enough.
@@ -28,7 +28,7 @@ def write_index(model: Recommender, folder: Path) -> IndexFacts:
         PfsrError: usearch is not installed.
     """
     items_Id, bias_I = model.weights[ITEMS].numpy(), model.weights[ITEM_BIAS].numpy()
-    index = NeighbourIndex.build(items_Id[1:], bias_I[1:])
+    index = NeighbourIndex.build(items_Id[1:], bias_I[1:], tell)
     index.save(folder)
     padding = np.where(np.arange(len(bias_I)), 0, -np.inf).astype(np.float32)
     expansion, recall = measured_expansion(
