@@ -49,6 +49,9 @@ class DataConfig(Section):
     ties: Literal["kept", "shuffled"] = "kept"
     """A person's events at one and the same time: in the order of the source, or shuffled, which tells how
     much of a result rests on that order."""
+    without_last: Count = 0
+    """Leave everybody's last events off, this many: settings chosen by the test of such a set have not seen
+    the test events of the whole one."""
     split: Literal["leave-one-out", "time"] = "leave-one-out"
     """Hold out each person's last event, or everything after one moment in time."""
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pfsr.config import DataConfig
 from pfsr.data import describe, load, load_config
+from pfsr.data.split import split
 from pfsr.errors import PfsrError
 
 REAL = os.environ.get("PFSR_DATA")
@@ -175,3 +176,31 @@ def test_shuffled_ties_change_the_order_inside_a_tie_and_nothing_else():
         for pair in zip(*(one.sequences.items.reshape(tied) for one in (kept, shuffled)), strict=True)
     )
     assert whole < 20  # a tie of four keeps its order once in 24
+
+
+LONG = frame([(u, (u + 3 * e) % 11, e) for u in range(6) for e in range(4 + u)])
+
+
+def test_leaving_last_events_off_keeps_people_and_catalogue_and_the_rest():
+    whole, shorter = load(LONG, core=0), load(LONG, core=0, without_last=2)
+    assert list(shorter.people) == list(whole.people)
+    assert shorter.catalog.to_json() == whole.catalog.to_json()
+    assert histories(shorter) == {person: mine[:-2] for person, mine in histories(whole).items()}
+
+
+def test_what_is_test_without_the_last_event_is_validation_with_it(tmp_path):
+    LONG.write_csv(tmp_path / "long.csv")
+    config = DataConfig(source=str(tmp_path / "long.csv"), core=0)
+    shorter = load_config(config.model_copy(update={"without_last": 1}))
+    whole, earlier = (
+        split(load_config(config).sequences, "leave-one-out"),
+        split(shorter.sequences, "leave-one-out"),
+    )
+    assert np.array_equal(earlier.test.items, whole.validation.items)
+    assert np.array_equal(earlier.train_ends, whole.train_ends - 1)
+    assert DataConfig(**shorter.origin) == config.model_copy(update={"without_last": 1})
+
+
+def test_leaving_too_many_events_off_is_refused_with_a_way_out():
+    with pytest.raises(PfsrError, match=r"without the last 3, 1 people .*first is 0\); .* data.core to 5"):
+        load(LONG, core=0, without_last=3)

@@ -18,6 +18,18 @@ def test_history_is_a_prefix_of_one_person(sequences):
     assert sequences.history(1, 0).tolist() == []
 
 
+@pytest.mark.parametrize(
+    ("count", "left"), [(0, [[1, 2], [3, 1, 2]]), (1, [[1], [3, 1]]), (2, [[], [3]]), (9, [[], []])]
+)
+def test_last_events_are_left_off_each_history(sequences, count, left):
+    shorter = sequences.without_last(count)
+    assert [shorter.history(person).tolist() for person in range(2)] == left
+    assert len(shorter.times) == shorter.offsets[-1] == len(shorter.items)
+    assert set(zip(shorter.items, shorter.times, strict=True)) <= set(
+        zip(sequences.items, sequences.times, strict=True)
+    )
+
+
 def test_saved_arrays_come_back_mapped(sequences, tmp_path):
     sequences.save(tmp_path / "s")
     opened = Sequences.open(tmp_path / "s")

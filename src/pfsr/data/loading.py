@@ -37,6 +37,7 @@ def load(
     columns: dict[str, str] | None = None,
     core: int = 5,
     shuffle_ties: bool = False,
+    without_last: int = 0,
 ) -> Dataset:
     """Read everybody's history.
 
@@ -48,6 +49,7 @@ def load(
         core: people and items with fewer events are dropped, until none is left to drop (0: keep all).
         shuffle_ties: put a person's events at one and the same time in random order (always the same one)
             instead of the source's.
+        without_last: leave everybody's last events off, this many, after the filter.
 
     Raises:
         PfsrError: the source cannot be read or holds something that is no event; nothing is left.
@@ -55,14 +57,23 @@ def load(
     events = read_events(source, columns)
     made = build(_shuffled(events) if shuffle_ties else events, _name(source), core, _titles(source, titles))
     origin = _origin(source, titles, columns, core)
-    return replace(made, origin=origin | {"ties": "shuffled"} if origin and shuffle_ties else origin)
+    if origin and shuffle_ties:
+        origin |= {"ties": "shuffled"}
+    whole = replace(made, origin=origin)
+    return _trimmed(whole, without_last) if without_last else whole
 
 
 def load_config(config: DataConfig) -> Dataset:
     """Read the data set that the ``data`` section names; raises like :func:`load`."""
     columns = {"user_id": config.user_column, "item_id": config.item_column, "timestamp": config.time_column}
-    shuffle = config.ties == "shuffled"
-    return load(config.source, titles=config.titles, columns=columns, core=config.core, shuffle_ties=shuffle)
+    return load(
+        config.source,
+        titles=config.titles,
+        columns=columns,
+        core=config.core,
+        shuffle_ties=config.ties == "shuffled",
+        without_last=config.without_last,
+    )
 
 
 def read_events(source: Any, columns: dict[str, str] | None = None) -> Interactions:
@@ -109,6 +120,20 @@ def build(events: Interactions, name: str, core: int, titles: dict[str, str] | N
     people = _taken(events.people, present_people)
     _refuse_single_events(sequences, people, name)
     return Dataset(name, people, _catalog(_taken(events.item_ids, present_items), titles), sequences)
+
+
+def _trimmed(whole: Dataset, count: int) -> Dataset:
+    """Leave everybody's last ``count`` events off; the catalogue stays whole."""
+    sequences = whole.sequences.without_last(count)
+    short = np.flatnonzero(sequences.lengths < 2)
+    if len(short):
+        raise PfsrError(
+            f"{whole.name}: without the last {count}, {len(short)} people have fewer than two events (the "
+            f"first is {shown(whole.people[int(short[0])])}); lower data.without_last or set data.core to "
+            f"{count + 2}"
+        )
+    origin = whole.origin | {"without_last": count} if whole.origin else {}
+    return replace(whole, sequences=sequences, origin=origin)
 
 
 def _shuffled(events: Interactions) -> Interactions:

@@ -41,6 +41,13 @@ class Sequences:
         stop = self.offsets[person + 1] if end is None else start + end
         return self.items[start:stop]
 
+    def without_last(self, count: int) -> "Sequences":
+        """Return the histories without everybody's last ``count`` events; who has no more has none left."""
+        left = np.maximum(self.lengths - count, 0)
+        kept = np.arange(len(self.items)) < np.repeat(self.offsets[:-1] + left, self.lengths)
+        offsets = np.concatenate([[0], np.cumsum(left)]).astype(np.int64)
+        return Sequences(offsets, self.items[kept], self.times[kept])
+
     def save(self, folder: Path) -> None:
         """Write the three arrays into ``folder``, each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
