@@ -204,3 +204,10 @@ def test_what_is_test_without_the_last_event_is_validation_with_it(tmp_path):
 def test_leaving_too_many_events_off_is_refused_with_a_way_out():
     with pytest.raises(PfsrError, match=r"without the last 3, 1 people .*first is 0\); .* data.core to 5"):
         load(LONG, core=0, without_last=3)
+
+
+def test_a_data_set_says_in_full_how_it_was_read(tmp_path):
+    LONG.write_csv(tmp_path / "long.csv")
+    said = DataConfig(source="other", ties="shuffled", without_last=1).model_dump()
+    read = load(tmp_path / "long.csv", core=0)
+    assert DataConfig(**(said | read.origin)) == DataConfig(source=str(tmp_path / "long.csv"), core=0)

@@ -57,8 +57,8 @@ def load(
     events = read_events(source, columns)
     made = build(_shuffled(events) if shuffle_ties else events, _name(source), core, _titles(source, titles))
     origin = _origin(source, titles, columns, core)
-    if origin and shuffle_ties:
-        origin |= {"ties": "shuffled"}
+    if origin:  # said in full: what is said here goes before other settings
+        origin |= {"ties": "shuffled" if shuffle_ties else "kept", "without_last": without_last}
     whole = replace(made, origin=origin)
     return _trimmed(whole, without_last) if without_last else whole
 
@@ -132,8 +132,7 @@ def _trimmed(whole: Dataset, count: int) -> Dataset:
             f"first is {shown(whole.people[int(short[0])])}); lower data.without_last or set data.core to "
             f"{count + 2}"
         )
-    origin = whole.origin | {"without_last": count} if whole.origin else {}
-    return replace(whole, sequences=sequences, origin=origin)
+    return replace(whole, sequences=sequences)
 
 
 def _shuffled(events: Interactions) -> Interactions:
