@@ -73,7 +73,7 @@ def leave_one_out(sequences: Sequences) -> Split:
     if short:
         raise PfsrError(
             f"{short} people have fewer than 3 events, too few for leave-one-out; "
-            "set data.core to 3 or more, or use data.split = 'time'"
+            "set data.core to 3 or more (plus data.without_last), or use data.split = 'time'"
         )
     people = np.arange(len(sequences))
     test = _targets(sequences, people, lengths - 1)
