@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pfsr.comparison.cell import made_of
+from pfsr.comparison.method import read_method
 from pfsr.config import resolve
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -61,3 +63,14 @@ def test_the_hand_count_of_flops_is_torchs(monkeypatch):
         }
         by_hand, by_torch = check_count(resolve({"model": sizes, "objective": {"loss": "full"}}), items=50)
         assert by_hand == by_torch
+
+
+@pytest.mark.parametrize("path", sorted((BENCHMARKS / "frontier").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_method_of_the_frontier_fits_a_recipe_and_changes_its_cost(path):
+    method, plain = read_method(path), resolve({"federated": {"rounds": 240, "cohort": 128}})
+    config = made_of(method, {"federated": {"rounds": 240, "cohort": 128}}, 0, None).config
+    costs = ("rounds", "cohort", "upload_bits", "download_bits", "local_steps")
+    assert method.ours
+    assert {
+        name for name in costs if getattr(config.federated, name) != getattr(plain.federated, name)
+    } == set(method.settings["federated"])
