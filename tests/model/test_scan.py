@@ -32,9 +32,10 @@ def make_inputs(
 
     a = -decay * torch.rand(batch, length, HEADS, generator=random, dtype=torch.float64) ** 3
     eta = torch.rand(batch, HEADS, generator=random, dtype=torch.float64)
+    step = 0.05 + torch.rand(batch, length, HEADS, generator=random, dtype=torch.float64)
     x, b = normal(batch, length, HEADS * PER_HEAD), normal(batch, length, COLUMNS)
     cf, cg = normal(batch, length, COLUMNS), normal(batch, length, COLUMNS)
-    return ScanInputs(a, x, b, cf, cg if flipped else None, eta if flipped else None)
+    return ScanInputs(a, step, x, b, cf, cg if flipped else None, eta if flipped else None)
 
 
 def as_type(inputs: ScanInputs, dtype: torch.dtype) -> ScanInputs:
@@ -43,13 +44,13 @@ def as_type(inputs: ScanInputs, dtype: torch.dtype) -> ScanInputs:
 
 def event_of(inputs: ScanInputs, t: int) -> ScanInputs:
     """Event ``t`` alone, L = 1."""
-    parts = [None if part is None else part[:, t : t + 1] for part in inputs[:5]]
+    parts = [None if part is None else part[:, t : t + 1] for part in inputs[:6]]
     return ScanInputs._make([*parts, inputs.eta_BH])
 
 
 def oracle(inputs: ScanInputs, horizon: int) -> tuple[np.ndarray, np.ndarray]:
     """h_t, g_m and s_t = h_t + exp(S_t - S_m)(g_m - h_m), one client, one head, one event at a time."""
-    a, x, b, cf, cg, eta = (np.asarray(part, dtype=np.float64) for part in inputs if part is not None)
+    a, step, x, b, cf, cg, eta = (np.asarray(part, dtype=np.float64) for part in inputs if part is not None)
     y_h, y_s = np.zeros_like(x), np.zeros_like(x)
     for client in range(len(a)):
         for head in range(HEADS):
@@ -57,7 +58,7 @@ def oracle(inputs: ScanInputs, horizon: int) -> tuple[np.ndarray, np.ndarray]:
             total = np.concatenate([[0.0], np.cumsum(a[client, :, head])])
             h, g = [np.zeros((PER_HEAD, COLUMNS))], [np.zeros((PER_HEAD, COLUMNS))]
             for t in range(1, a.shape[1] + 1):
-                v = np.outer(x[client, t - 1, own], b[client, t - 1])
+                v = step[client, t - 1, head] * np.outer(x[client, t - 1, own], b[client, t - 1])
                 h.append(np.exp(total[t] - total[t - 1]) * h[t - 1] + v)
                 g.append(g[t - 1] + np.exp(eta[client, head] * total[t - 1]) * v)
                 m = max(t - horizon, 0)
@@ -198,7 +199,7 @@ def test_float32_gradients_are_right_where_every_event_decays_most():
 @pytest.mark.parametrize("horizon", [1, 5])
 def test_past_outputs_do_not_depend_on_later_events(horizon):
     inputs = make_inputs(80, batch=1)
-    leaves = [p.clone().requires_grad_() for p in inputs[:5] if p is not None]
+    leaves = [p.clone().requires_grad_() for p in inputs[:6] if p is not None]
     y_h, y_s = scan_chunked(ScanInputs._make([*leaves, inputs.eta_BH]), horizon, 16)
     assert y_s is not None
     past = (y_h[:, :41] ** 2).sum() + (y_s[:, :41] ** 2).sum()

@@ -107,9 +107,9 @@ class _Rest(NamedTuple):
 
 
 def _sizes(config: ModelConfig) -> list[int]:
-    """Return the columns of each part of the projection: u, those with a bias, those per head."""
-    inner, h = config.d_model * config.expand, config.heads
-    return [inner, inner + _kernels(config), h] + ([h] if config.view == "associative" else [])
+    """Return the columns of each part of the projection: u, z, B, C once a view, then those per head."""
+    inner, views = config.d_model * config.expand, 2 if config.view == "associative" else 1
+    return [inner, inner, *[config.d_state] * (1 + views), *[config.heads] * views]
 
 
 def _kernels(config: ModelConfig) -> int:
@@ -118,10 +118,11 @@ def _kernels(config: ModelConfig) -> int:
 
 
 def _split(projected: Tensor, weights: Weights, config: ModelConfig) -> tuple[Tensor, _Rest]:
-    u_BLD, biased, step_BLH, *gate = projected.split(_sizes(config), -1)
-    biased = biased + row(weights["project_bias"])
-    z_BLD, kernels = biased.tensor_split([u_BLD.shape[-1]], -1)
-    b_BLN, cf_BLN, *cg = kernels.split(config.d_state, -1)
+    sizes, flipped = _sizes(config), config.view == "associative"
+    u_BLD, *parts = projected.split(sizes, -1)
+    biases = row(weights["project_bias"]).split(sizes[1 : -2 if flipped else -1], -1)
+    z_BLD, b_BLN, cf_BLN, *cg = [part + bias for part, bias in zip(parts, biases, strict=False)]
+    step_BLH, *gate = parts[len(biases) :]
     return u_BLD, _Rest(z_BLD, b_BLN, cf_BLN, step_BLH, cg[0] if cg else None, gate[0] if gate else None)
 
 
@@ -137,10 +138,9 @@ def _taps(weights: Weights) -> Tensor:
 def _scan_inputs(weights: Weights, mixed_BLD: Tensor, rest: _Rest, real_BL1: Tensor) -> ScanInputs:
     step_BLH = F.softplus(rest.step_BLH + row(weights["step_bias"])) * real_BL1
     decay_BLH = (F.softplus(row(weights["decay"])) * step_BLH).clamp(max=MAX_DECAY)
-    x_BLD = per_head(step_BLH, mixed_BLD)
     eta = weights.get("flip")
     eta_BH = None if eta is None else F.softplus(eta if eta.ndim == 2 else eta[None])
-    return ScanInputs(-decay_BLH, x_BLD, rest.b_BLN, rest.cf_BLN, rest.cg_BLN, eta_BH)
+    return ScanInputs(-decay_BLH, step_BLH, mixed_BLD, rest.b_BLN, rest.cf_BLN, rest.cg_BLN, eta_BH)
 
 
 def _output(
@@ -155,12 +155,6 @@ def _output(
         y_BLD = blend(y_BLD, flipped_BLD, rho_BLH, row(weights["flip_norm"]))
     y_BLD = gated(y_BLD, mixed_BLD, rest.z_BLD, row(weights["skip"]))
     return y_BLD @ (weights["out"] * weights["out_scale"][..., None, :])
-
-
-def per_head(scale_BLH: Tensor, x_BLD: Tensor) -> Tensor:
-    """Multiply each head's channels by that head's number."""
-    heads = scale_BLH.shape[-1]
-    return (x_BLD.unflatten(-1, (heads, -1)) * scale_BLH[..., None]).flatten(-2)
 
 
 def row(weight: Tensor) -> Tensor:

@@ -2,16 +2,17 @@
 
     y_t = sum over the sources i that t sees of exp(out_t + into_i) x_i (b_i . c_t)
 
-The product b_i . c_t is the same for all heads, so they share one Q x M matrix. Memory traffic is what bounds
-this on a CPU, so the backward pass is written by hand; its key is that, head by head, the gradients of the
-log-weights are inner products of what is there anyway: d out_t = y_t . dy_t and d into_i = x_i . dx_i.
+The product b_i . c_t is the same for all heads, so they share one R x M matrix; events that a chunk does not
+meet one by one it reads from a state. Memory traffic is what bounds this on a CPU, so the backward pass is
+written by hand; its key is that, head by head, the gradients of the log-weights are inner products of what is
+there anyway: d out_t = y_t . dy_t and d into_i = x_i . dx_i.
 
-Shapes: B clients, C chunks, Q events a chunk, M sources a chunk, N state columns, K = M + N rows that a chunk
-reads (M without a state), H heads, P channels a head, D = H P.
+Shapes: B clients, C chunks, G = B C, Q events a chunk, R queries a chunk (one or more an event), M sources a
+chunk, N state columns, K = M + N rows that a chunk reads, H heads, P channels a head, D = H P.
 Source: state-space duality (arXiv 2405.21060).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,76 +27,74 @@ class Sources(NamedTuple):
     Attributes:
         x_BCQD: what an event adds, per channel.
         b_BCQN: under which key it is found.
-        into_BCMH: log-weight of each source, relative to the chunk that reads it.
-        decay_BCH: log-decay of the state from a chunk's start to the next one's; None: there is no state, and
-            what lies before the M sources is not read.
+        into_BCMH: log-weight of each source, relative to the start of the chunk that reads it. A chunk's
+            state holds the first Q sources of every chunk before.
+        decay_BCH: log-decay of the state from a chunk's start to the next one's.
     """
 
     x_BCQD: Tensor
     b_BCQN: Tensor
     into_BCMH: Tensor
-    decay_BCH: Tensor | None
+    decay_BCH: Tensor
 
 
-def read(sources: Sources, c_BCQN: Tensor, out_BCQH: Tensor, mask_QM: Tensor, overlap: int) -> Tensor:
-    """Return y_BCQD, what each query reads; differentiable once.
+def read(
+    sources: Sources, queries_BCQN: Sequence[Tensor], out_BCQH: Tensor, mask_RK: Tensor, overlap: int
+) -> tuple[Tensor, ...]:
+    """Return y_BCQD, what they read, for each of the sets of queries; differentiable once.
 
     Args:
         sources: the events.
-        c_BCQN: the queries.
-        out_BCQH: log-weight of each query.
-        mask_QM: one where a query sees a source, zero elsewhere.
+        queries_BCQN: sets of one query an event.
+        out_BCQH: log-weight of the queries, the same for all sets.
+        mask_RK: one where a query (set by set) sees a source or, in the last N columns, the state; else zero.
         overlap: how many of the M sources are the last events of the chunk before; the others are the
             chunk's first ones.
     """
-    return _Read.apply(mask_QM, overlap, *sources, c_BCQN, out_BCQH)
+    return _Read.apply(mask_RK, overlap, *sources, out_BCQH, *queries_BCQN)
 
 
 class _Read(Function):
     @staticmethod
-    def forward(ctx: Any, mask_QM: Tensor, overlap: int, *parts: Tensor) -> Tensor:
-        x, b, into, decay, c, out = parts
-        size, sources = mask_QM.shape
-        columns = 0 if decay is None else b.shape[-1]
-        b, c = _sources(b, overlap, sources), c.flatten(0, 1)
+    def forward(ctx: Any, mask_RK: Tensor, overlap: int, *parts: Tensor) -> tuple[Tensor, ...]:
+        x, b, into, decay, out, *queries = parts
+        (size, columns), sources = b.shape[2:], into.shape[2]
+        b, c = _sources(b, overlap, sources), torch.cat(queries, 2).flatten(0, 1)
         weight, grow = into.exp(), out.exp()
         values_GKD = x.new_empty(len(c), sources + columns, x.shape[-1])
         keys_GMD = values_GKD[:, :sources]
         _fill_keys(keys_GMD, x, weight, overlap)
-        match_GQM = torch.bmm(c, b.mT).mul_(mask_QM)
-        if decay is not None:
-            gain_GND = torch.bmm(b[:, :size].mT, keys_GMD[:, :size])
-            _carry_on(values_GKD[:, sources:], gain_GND, decay)
-        left_GQK = match_GQM if decay is None else torch.cat([match_GQM, c], -1)
-        y_BCQD = torch.bmm(left_GQK, values_GKD).view(x.shape)
-        _scale_(y_BCQD, grow)
+        gain_GND = torch.bmm(b[:, :size].mT, keys_GMD[:, :size])
+        _carry_on(values_GKD[:, sources:], gain_GND, decay)
+        left_GRK = x.new_empty(*c.shape[:2], sources + columns)
+        torch.mul(torch.bmm(c, b.mT), mask_RK[:, :sources], out=left_GRK[..., :sources])
+        torch.mul(c, mask_RK[:, sources:], out=left_GRK[..., sources:])
+        y_BCRD = torch.bmm(left_GRK, values_GKD).unflatten(0, x.shape[:2])
+        read = tuple(_scale(y_BCQD, grow) for y_BCQD in y_BCRD.split(size, 2))
         ctx.overlap = overlap
-        ctx.save_for_backward(mask_QM, b, c, decay, weight, grow, values_GKD, left_GQK, y_BCQD)
-        return y_BCQD
+        ctx.save_for_backward(mask_RK, b, c, decay, weight, grow, values_GKD, left_GRK, *read)
+        return read
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy_BCQD: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        mask_QM, b, c, decay, weight, grow, values_GKD, left_GQK, y_BCQD = ctx.saved_tensors
-        (size, sources), overlap = mask_QM.shape, ctx.overlap
+    def backward(ctx: Any, *dy_BCQD: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        mask_RK, b, c, decay, weight, grow, values_GKD, left_GRK, *read = ctx.saved_tensors
+        (chunks, size), sources = (grow.shape[:2], grow.shape[2]), weight.shape[2]
         keys_GMD = values_GKD[:, :sources]
-        dout = _per_head(y_BCQD * dy_BCQD, grow)
-        dy_GQD = _scale(dy_BCQD, grow).flatten(0, 1)
-        dleft_GQK = torch.bmm(dy_GQD, values_GKD.mT)
-        dmatch_GQM = dleft_GQK[..., :sources].mul_(mask_QM)
-        db, dc = torch.bmm(dmatch_GQM.mT, c), torch.bmm(dmatch_GQM, b)
-        dkeys_GMD, ddecay = torch.bmm(left_GQK[..., :sources].mT, dy_GQD), None
-        if decay is not None:
-            dc += dleft_GQK[..., sources:]
-            dstates_GND = torch.bmm(c.mT, dy_GQD)
-            dgain_GND, ddecay = _carry_back(values_GKD[:, sources:], dstates_GND, decay)
-            dkeys_GMD[:, :size] += torch.bmm(b[:, :size], dgain_GND)
-            db[:, :size] += torch.bmm(keys_GMD[:, :size], dgain_GND.mT)
-        chunks = weight.shape[:2]
+        dout = torch.stack([_per_head(y * dy, grow) for y, dy in zip(read, dy_BCQD, strict=True)]).sum(0)
+        dy_GRD = _scaled_sets(dy_BCQD, grow).flatten(0, 1)
+        dleft_GRK = torch.bmm(dy_GRD, values_GKD.mT).mul_(mask_RK)
+        dmatch_GRM = dleft_GRK[..., :sources]
+        db, dc = torch.bmm(dmatch_GRM.mT, c), torch.bmm(dmatch_GRM, b).add_(dleft_GRK[..., sources:])
+        dvalues_GKD = torch.bmm(left_GRK.mT, dy_GRD)
+        dkeys_GMD = dvalues_GKD[:, :sources]
+        dgain_GND, ddecay = _carry_back(values_GKD[:, sources:], dvalues_GKD[:, sources:], decay)
+        dkeys_GMD[:, :size] += torch.bmm(b[:, :size], dgain_GND)
+        db[:, :size] += torch.bmm(keys_GMD[:, :size], dgain_GND.mT)
         dinto = _per_head((dkeys_GMD * keys_GMD).unflatten(0, chunks), weight)
-        dx = _gather_sources(_scale_(dkeys_GMD.unflatten(0, chunks), weight), size, overlap)
-        db = _gather_sources(db.unflatten(0, chunks), size, overlap)
-        return None, None, dx, db, dinto, ddecay, dc.unflatten(0, chunks), dout
+        dx = _gather_sources(_scale_(dkeys_GMD.unflatten(0, chunks), weight), size, ctx.overlap)
+        db = _gather_sources(db.unflatten(0, chunks), size, ctx.overlap)
+        return None, None, dx, db, dinto, ddecay, dout, *dc.unflatten(0, chunks).split(size, 2)
 
 
 def _carry_on(states_GND: Tensor, gain_GND: Tensor, decay_BCH: Tensor) -> None:
@@ -165,6 +164,16 @@ def _split_heads(x: Tensor, per_head: Tensor) -> Tensor:
 
 def _scale(x: Tensor, weight: Tensor) -> Tensor:
     return (_split_heads(x, weight) * weight[..., None]).reshape(x.shape)
+
+
+def _scaled_sets(sets_BCQD: Sequence[Tensor], weight_BCQH: Tensor) -> Tensor:
+    """Return the sets one after the other, [B, C, R, D], each channel times its head's number."""
+    batch, chunks, size, inner = sets_BCQD[0].shape
+    result_BCRD = weight_BCQH.new_empty(batch, chunks, len(sets_BCQD) * size, inner)
+    for part, x_BCQD in zip(result_BCRD.split(size, 2), sets_BCQD, strict=True):
+        x, weight = _split_heads(x_BCQD, weight_BCQH), weight_BCQH[..., None]
+        torch.mul(x, weight, out=_split_heads(part, weight_BCQH))
+    return result_BCRD
 
 
 def _scale_(x: Tensor, weight: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The associative scan: one causal pass, two views of every prefix.
 
-Each event i adds v_i = x_i (outer) b_i to a state, and each head forgets at its own pace a_i <= 0:
+Each event i adds v_i = p_i x_i (outer) b_i to a state. Each head has its own step p_i >= 0, and forgets at
+its own pace a_i <= 0:
 
     S_t = sum_{i<=t} a_i                                  log-decay so far
     h_t = sum_{i<=t} exp(S_t - S_i) v_i                   append: the selective state
@@ -32,10 +33,15 @@ CHUNK = 25
 """Events a chunk: exp(25 x MAX_DECAY) is 1e27, eleven orders of magnitude below the largest float32."""
 
 
+NOTHING = 1e-30
+"""A smaller step counts as this: its logarithm is finite, and what it adds is still nothing."""
+
+
 class ScanInputs(NamedTuple):
     """What one block feeds its scan; ``cg`` and ``eta`` are None without the flipped view."""
 
     a_BLH: Tensor
+    step_BLH: Tensor
     x_BLD: Tensor
     b_BLN: Tensor
     cf_BLN: Tensor
@@ -73,7 +79,8 @@ def empty_state(batch: int, heads: int, inner: int, columns: int, horizon: int, 
 
 def scan_step(state: ScanState, event: ScanInputs) -> tuple[ScanState, Tensor, Tensor | None]:
     """Take in one event (L = 1) and return the new state, y_BD of h and y_BD of s (None without ``cg``)."""
-    a_BH, x_BD, b_BN = event.a_BLH[:, 0], event.x_BLD[:, 0], event.b_BLN[:, 0]
+    a_BH, b_BN = event.a_BLH[:, 0], event.b_BLN[:, 0]
+    x_BD = _spread(event.step_BLH[:, 0], event.x_BLD[:, 0]) * event.x_BLD[:, 0]
     v_BND = b_BN[:, :, None] * x_BD[:, None, :]
     h_BND = _spread(a_BH.exp(), x_BD)[:, None, :] * state.h_BND + v_BND
     y_h = _read(event.cf_BLN[:, 0], h_BND)
@@ -130,9 +137,8 @@ def scan_sequential(inputs: ScanInputs, horizon: int) -> tuple[Tensor, Tensor | 
 
 
 def _event(inputs: ScanInputs, t: int) -> ScanInputs:
-    a, x, b, cf = (p[:, t : t + 1] for p in inputs[:4])
-    cg = None if inputs.cg_BLN is None else inputs.cg_BLN[:, t : t + 1]
-    return ScanInputs(a, x, b, cf, cg, inputs.eta_BH)
+    parts = [None if part is None else part[:, t : t + 1] for part in inputs[:-1]]
+    return ScanInputs._make([*parts, inputs.eta_BH])
 
 
 def chunk_size(length: int, chunk: int = CHUNK) -> int:
@@ -151,7 +157,7 @@ def scan_chunked(inputs: ScanInputs, horizon: int, chunk: int = CHUNK) -> tuple[
     shared by all heads and no per-head Q x Q matrix is ever formed.
 
     Args:
-        inputs: as the block made them; padding has a = 0 and x = 0.
+        inputs: as the block made them; padding has a = 0 and step = 0.
         horizon: r, events younger than this are not in the flipped state.
         chunk: events a chunk (at least ``horizon``); more than CHUNK may overflow float32.
 
@@ -159,31 +165,62 @@ def scan_chunked(inputs: ScanInputs, horizon: int, chunk: int = CHUNK) -> tuple[
         y_BLD read from h, and y_BLD read from s (None when ``inputs.cg_BLN`` is None).
     """
     length = inputs.x_BLD.shape[1]
-    chunk = max(chunk_size(length, chunk), horizon)
-    a, x, b, cf = (_chunks(p, chunk) for p in inputs[:4])
-    s_BCQH = a.cumsum(2)
-    seen_QQ = x.new_ones(chunk, chunk).tril()
-    y_h = read(Sources(x, b, -s_BCQH, s_BCQH[:, :, -1]), cf, s_BCQH, seen_QQ, overlap=0)
-    y_h = y_h.flatten(1, 2)[:, :length]
+    cut = _cut(inputs, max(chunk_size(length, chunk), horizon))
     if inputs.cg_BLN is None or inputs.eta_BH is None:
-        return y_h, None
-    before_BCQH = _chunks(inputs.eta_BH[:, None] * (inputs.a_BLH.cumsum(1) - inputs.a_BLH), chunk)
-    y_s = _read_chunks_flipped(x, b, _chunks(inputs.cg_BLN, chunk), s_BCQH, before_BCQH, horizon)
-    return y_h, y_s.flatten(1, 2)[:, :length]
+        return _joined(_read_forward(cut), length), None
+    before_BLH = inputs.eta_BH[:, None] * (inputs.a_BLH.cumsum(1) - inputs.a_BLH)
+    chunk = cut.x_BCQD.shape[2]
+    y_h, y_s = _read_both(cut, _chunks(inputs.cg_BLN, chunk), _chunks(before_BLH, chunk), horizon)
+    return _joined(y_h, length), _joined(y_s, length)
 
 
-def _read_chunks_flipped(
-    x: Tensor, b: Tensor, cg: Tensor, s_BCQH: Tensor, before_BCQH: Tensor, horizon: int
-) -> Tensor:
-    """Read the last ``horizon`` events as h would, and the flipped state of the prefix before them."""
-    chunk, overlap = x.shape[2], horizon - 1
+class _Cut(NamedTuple):
+    """A scan's inputs by chunk: ``taken`` is the log of the step, ``s`` log-decay since the chunk began."""
+
+    x_BCQD: Tensor
+    b_BCQN: Tensor
+    cf_BCQN: Tensor
+    taken_BCQH: Tensor
+    s_BCQH: Tensor
+
+
+def _cut(inputs: ScanInputs, chunk: int) -> _Cut:
+    taken_BLH = inputs.step_BLH.clamp(min=NOTHING).log()
+    parts = (inputs.x_BLD, inputs.b_BLN, inputs.cf_BLN, taken_BLH, inputs.a_BLH)
+    x, b, cf, taken, a = (_chunks(part, chunk) for part in parts)
+    return _Cut(x, b, cf, taken, a.cumsum(2))
+
+
+def _read_forward(cut: _Cut) -> Tensor:
+    x, b, cf, taken_BCQH, s_BCQH = cut
+    seen_QK = _with_state(x.new_ones(x.shape[2], x.shape[2]).tril(), b.shape[3])
+    return read(Sources(x, b, taken_BCQH - s_BCQH, s_BCQH[:, :, -1]), [cf], s_BCQH, seen_QK, 0)[0]
+
+
+def _read_both(cut: _Cut, cg: Tensor, before_BCQH: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
+    """Read h; and of s the last ``horizon`` events as h would, with the flipped state of what came before."""
+    x, b, cf, taken_BCQH, s_BCQH = cut
+    chunk, columns, overlap = x.shape[2], b.shape[3], horizon - 1
     # Log-decay from an event to the start of the chunk: of the chunk before, its last ``horizon`` events.
     since = torch.cat([_previous(s_BCQH[:, :, -1:] - s_BCQH[:, :, chunk - horizon :]), -s_BCQH], 2)
-    near_QM = x.new_ones(chunk, chunk + overlap).tril(overlap).triu()
-    near = read(Sources(x, b, since[:, :, 1:], None), cg, s_BCQH, near_QM, overlap)
-    far_QQ, stays_BCH = x.new_ones(chunk, chunk).tril(-1), torch.zeros_like(s_BCQH[:, :, 0])
-    prefix = Sources(x, b, _delayed(before_BCQH, overlap), stays_BCH)
-    return near + read(prefix, cg, s_BCQH + since[:, :, :chunk], far_QQ, overlap)
+    taken_BCMH = torch.cat([_previous(taken_BCQH[:, :, chunk - overlap :]), taken_BCQH], 2)
+    seen_QM, far_QQ = x.new_ones(chunk, chunk + overlap).tril(overlap), x.new_ones(chunk, chunk).tril(-1)
+    near_QK = F.pad(seen_QM.triu(), (0, columns))
+    recent = Sources(x, b, since[:, :, 1:] + taken_BCMH, s_BCQH[:, :, -1])
+    seen_RK = torch.cat([_with_state(seen_QM, columns), near_QK])
+    y_h, near = read(recent, [cf, cg], s_BCQH, seen_RK, overlap)
+    prefix = Sources(x, b, _delayed(before_BCQH + taken_BCQH, overlap), torch.zeros_like(s_BCQH[:, :, 0]))
+    (far,) = read(prefix, [cg], s_BCQH + since[:, :, :chunk], _with_state(far_QQ, columns), overlap)
+    return y_h, near + far
+
+
+def _with_state(mask_QM: Tensor, columns: int) -> Tensor:
+    return F.pad(mask_QM, (0, columns), value=1.0)
+
+
+def _joined(y_BCQD: Tensor, length: int) -> Tensor:
+    y_BLD = y_BCQD.flatten(1, 2)
+    return y_BLD if y_BLD.shape[1] == length else y_BLD[:, :length]
 
 
 def _previous(chunks: Tensor) -> Tensor:
