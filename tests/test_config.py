@@ -44,6 +44,7 @@ def complaint(settings: dict[str, Any], overrides: dict[str, Any] | None = None)
         ({"federated": {"final_rate": -0.1}}, "federated.final_rate"),
         ({"objective": {"seen": "masked"}}, "objective.seen"),
         ({"model": {"dropout": float("nan")}}, "model.dropout"),
+        ({"model": {"dropout": "some"}}, "model.dropout"),
         ({"model": {"d_model": 10, "heads": 4}}, "model"),
         ({"model": {"d_model": -1}}, "model.d_model"),
         ({"data": "ml-1m"}, "data"),

@@ -87,10 +87,16 @@ class ModelConfig(Section):
     sites: Literal["response", "head", "scorer"] = "response"
     """Where private offsets act. response: throughout the model (Variable Response Mechanism); head: a linear
     map of the query (FedPer, FedRep); scorer: a weight and a bias per channel of the query (PFedRec)."""
-    dropout: Share = 0.2
-    """Share of channels silenced while training, in the input and in what every block adds."""
+    dropout: Share | Literal["auto"] = "auto"
+    """Share of channels silenced while training, in the input and in what every block adds; auto: from .5 where
+    an item has 16 training events or fewer down to .2 where it has 200, which a run decides when it starts."""
     event_dropout: Share = 0.0
     """Share of events hidden from the encoder while training; they stay targets."""
+
+    @property
+    def silenced(self) -> float:
+        """The dropout as a number: .2 where it is left to data that nobody has looked at."""
+        return 0.2 if self.dropout == "auto" else self.dropout
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "ModelConfig":
@@ -134,7 +140,7 @@ class ObjectiveConfig(Section):
     loss: Literal["auto", "full", "sampled"] = "auto"
     """Cross-entropy over the whole catalogue, or over sampled negatives; auto: by catalogue size.
     A catalogue of no more items than negatives always gets the full one."""
-    full_limit: Positive = 5000
+    full_limit: Positive = 20_000
     """auto: catalogues up to this size get the full cross-entropy."""
     negatives: Positive = 512
     """Sampled negatives, common to the cohort of a round."""
@@ -174,7 +180,7 @@ class FederatedConfig(Section):
     """Bits a number of a download; 16: the clients learn on weights in half precision."""
     server: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedadam"
     """Server optimizer (textbook FedAvg: fedavg, server_rate = local_rate, warmup 0, final_rate 1)."""
-    server_rate: Rate = 3e-3
+    server_rate: Rate = 6e-3
     """Server learning rate."""
     beta1: Share = 0.9
     """Server momentum."""
@@ -271,8 +277,11 @@ def resolve(
 def explain(error: ValidationError, origin: str) -> str:
     """Return the first thing wrong with a configuration, on one line."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "settings"
-    if first["type"] == "extra_forbidden":
+    unknown = first["type"] == "extra_forbidden"
+    # Of a knob that takes a number or a word, pydantic adds which of the two it tried: no name of ours.
+    named = [str(part) for part in first["loc"] if unknown or str(part).isidentifier()]
+    where = ".".join(named) or "settings"
+    if unknown:
         return f"{origin}: {where}: no such setting; pfsr train --help lists them all"
     if first["type"] == "value_error":
         return f"{origin}: {where}: {first['msg'].removeprefix('Value error, ')}"

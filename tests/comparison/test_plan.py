@@ -64,3 +64,14 @@ def test_seeds_are_a_number_or_a_list(text, seeds):
 def test_other_seeds_are_refused(text):
     with pytest.raises(PfsrError, match="--seeds"):
         parse_seeds(text, 0)
+
+
+def test_every_cell_gets_the_dropout_that_the_data_ask_for_unless_the_recipe_or_a_method_names_one(
+    planned, own_method
+):
+    dropouts = [cell.wanted.made_of.config.model.dropout for cell in planned("pfsr", "sasrec-fedadam").cells]
+    assert dropouts[0] != "auto"
+    assert dropouts[0] == dropouts[1] == planned().config.model.dropout
+    mine = own_method("mine", 'about = "x"\nkind = "run"\n[settings.model]\ndropout = 0.05')
+    assert planned(str(mine)).cells[0].wanted.made_of.config.model.dropout == 0.05
+    assert planned("pfsr", model={"dropout": 0.1}).cells[0].wanted.made_of.config.model.dropout == 0.1

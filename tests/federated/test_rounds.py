@@ -215,8 +215,8 @@ def test_negatives_are_common_to_a_round_and_change_between_rounds(world):
 @pytest.mark.parametrize(
     ("objective", "items", "sampled"),
     [
-        ({"loss": "auto"}, 5000, False),
-        ({"loss": "auto"}, 5001, True),
+        ({"loss": "auto"}, 20_000, False),
+        ({"loss": "auto"}, 20_001, True),
         ({"loss": "auto", "full_limit": 10, "negatives": 50}, 50, False),
         ({"loss": "full"}, 10**6, False),
         ({"loss": "sampled", "negatives": 12}, 12, False),

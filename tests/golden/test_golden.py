@@ -22,7 +22,7 @@ from pfsr.runs.watcher import Quiet
 
 RECORD = Path(__file__).with_name("curve.json")
 SETTINGS: dict[str, Any] = {
-    "model": {"d_model": 16, "d_state": 4, "heads": 2},
+    "model": {"d_model": 16, "d_state": 4, "heads": 2, "dropout": 0.2},
     "federated": {"rounds": 15, "cohort": 24, "window": 20, "server_rate": 4e-2, "warmup": 2},
     "response": {"rate": 0.5},
     "evaluation": {"every": 5, "checkpoint_every": 15},

@@ -12,6 +12,8 @@ from pfsr.data.split import split
 from pfsr.errors import PfsrError
 from pfsr.runs.facts import data_facts
 from pfsr.runs.folder import RunFolder
+from pfsr.runs.judging import Bench
+from pfsr.runs.settling import settle
 
 
 class Comparison(NamedTuple):
@@ -48,9 +50,10 @@ def plan(
         PfsrError: a method or a setting is wrong, or the data cannot be read.
     """
     methods = _with_what_they_need([find_method(name) for name in names or BUILT_IN])
-    config = resolve(settings)
-    settings = merge(settings, {"data": _findable(config)})
-    facts = _facts(config)
+    given = resolve(settings)
+    bench = _bench(given)
+    config, facts = settle(given, bench), data_facts(bench.dataset, bench.split, given)
+    settings = merge(settings, {"data": _findable(config), "model": {"dropout": config.model.dropout}})
     cells: dict[tuple[str, int], Cell] = {}
     for index, seed in enumerate(seeds):
         for method in methods:
@@ -110,6 +113,6 @@ def _findable(config: Config) -> dict[str, str]:
     return {key: str(Path(name).resolve()) for key, name in named.items() if name and Path(name).is_file()}
 
 
-def _facts(config: Config) -> dict[str, Any]:
+def _bench(config: Config) -> Bench:
     dataset = load_config(config.data)
-    return data_facts(dataset, split(dataset.sequences, config.data.split), config)
+    return Bench(dataset, split(dataset.sequences, config.data.split))

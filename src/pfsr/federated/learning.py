@@ -66,9 +66,9 @@ def run_pass(
 
 def dropout_masks(batch: ClientBatch, config: ModelConfig, step: int) -> Sequence[Tensor]:
     """Return masks [B, L, d] for the input and every layer; a client's do not depend on who else is there."""
-    if not config.dropout and not config.event_dropout:
+    if not config.silenced and not config.event_dropout:
         return ()
-    keep, keep_event, sites = 1 - config.dropout, 1 - config.event_dropout, layer_count(config) + 1
+    keep, keep_event, sites = 1 - config.silenced, 1 - config.event_dropout, layer_count(config) + 1
     masks = torch.zeros(sites, *batch.items_BL.shape, config.d_model)
     for row, (seed, length) in enumerate(zip(batch.seeds, batch.lengths, strict=True)):
         channels = _uniform(derive(seed, "dropout", step), sites * length * config.d_model)

@@ -22,6 +22,7 @@ from pfsr.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pfsr.runs.facts import gather_facts, peak_memory_bytes
 from pfsr.runs.folder import RunFolder, clear_run, read_json, write_json
 from pfsr.runs.judging import Bench, judge, models, some_of
+from pfsr.runs.settling import settle
 from pfsr.runs.watcher import Watcher
 from pfsr.simulation.private_store import PrivateStore
 from pfsr.simulation.simulator import Population, Simulator, one_thread_each
@@ -48,6 +49,7 @@ def start_run(folder: RunFolder, config: Config, dataset: Dataset | None = None)
             written.
     """
     bench = _bench(config, dataset or load_config(config.data))
+    config = settle(config, bench)
     facts = gather_facts(bench, config)
     clear_run(folder)
     write_json(folder.facts, facts)
