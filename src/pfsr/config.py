@@ -88,8 +88,8 @@ class ModelConfig(Section):
     """Where private offsets act. response: throughout the model (Variable Response Mechanism); head: a linear
     map of the query (FedPer, FedRep); scorer: a weight and a bias per channel of the query (PFedRec)."""
     dropout: Share | Literal["auto"] = "auto"
-    """Share of channels silenced while training, in the input and in what every block adds; auto: from .5 where
-    an item has 16 training events or fewer down to .2 where it has 200, which a run decides when it starts."""
+    """Share of channels silenced while training, in the input and in what every block adds; auto: from .5
+    where people have 8 training events or fewer, on average, to .2 where they have 64 or more."""
     event_dropout: Share = 0.0
     """Share of events hidden from the encoder while training; they stay targets."""
 
