@@ -105,7 +105,7 @@ def _reading(ranked: list[Standing]) -> str:
         f"Test events of {n:,} people, each ranked against the whole catalogue, seen items left out, ties "
         "counted against the method; NLL in nats, over the items ranked. Sorted by NDCG@10. A person's "
         "metric is its mean over the seeds; 95 % intervals are a percentile bootstrap over people. Worst "
-        "decile: NDCG@10 of the tenth of the people with the highest NLL under each method itself. MB up: "
+        "decile: the tenth of the people with the highest NLL under each method itself. MB up: "
         "what the average person sends during the whole training; minutes: of training, on the machine of "
         "the comparison."
     )

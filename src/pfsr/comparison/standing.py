@@ -59,8 +59,8 @@ class Standing:
 
     @cached_property
     def worst_decile(self) -> float:
-        """NDCG@10 of the tenth of the people that this very method serves worst, mean over the seeds."""
-        seeds = [one.slices()["worst decile"]["NDCG@10"] for one in self.evaluations]
+        """NLL of the tenth of the people that this very method serves worst, mean over the seeds."""
+        seeds = [one.slices()["worst decile"]["NLL"] for one in self.evaluations]
         return float(np.mean(seeds))
 
     def slices(self) -> dict[str, tuple[int, float]]:

@@ -9,9 +9,10 @@ def methods_table(ranked: list[Standing]) -> Table:
     """Return quality and cost of every method, the best of each quality column strong."""
     rival = best_rival(ranked)
     against = f"against {rival.method.name}" if rival else "against a rival"
-    quality = ["HR@10", "NDCG@10", "NLL", "worst decile"]
+    quality = ["HR@10", "NDCG@10", "NLL", "worst decile, NLL"]
     columns = ["method", "trained", "seeds", *quality, against, "rounds", "MB up", "minutes"]
     best = {name: pick(one.intervals[name].mean for one in ranked) for name, pick in BEST.items()}
+    best["worst decile"] = min((one.worst_decile for one in ranked), default=0.0)
     rows = [[*_who(one), *_quality(one, best), _gain(one, rival), *_cost(one)] for one in ranked]
     return Table(columns, rows)
 
@@ -62,7 +63,7 @@ def _who(one: Standing) -> list[Cell]:
 
 def _quality(one: Standing, best: dict[str, float]) -> list[Cell]:
     cells = [_interval(found, found.mean == best[name]) for name, found in one.intervals.items()]
-    return [*cells, Cell(f"{one.worst_decile:.4f}")]
+    return [*cells, Cell(f"{one.worst_decile:.3f}", strong=one.worst_decile == best["worst decile"])]
 
 
 def _gain(one: Standing, rival: Standing | None) -> Cell:
