@@ -36,14 +36,16 @@ def scan_flops(config: ModelConfig, chunk: int = CHUNK) -> int:
     """Return forward FLOPs per event of one block's scan: within chunks (Q) and from chunk to chunk (N).
 
     Forward view: C B^T (Q N), its product with the keys (Q D), new states (N D), reading them (N D).
-    The flipped view has the same four for the far prefix, and the first two for the near events.
+    The flipped view has the same four for the far prefix. Its near events share one read with the forward
+    view: two queries an event, which meet Q + r - 1 sources and the state.
     """
     inner, n = config.d_model * config.expand, config.d_state
     within, across = chunk * (n + inner), 2 * n * inner
     if config.view == "forward":
         return 2 * (within + across)
-    near = (chunk + config.horizon - 1) * (n + inner)
-    return 2 * (2 * (within + across) + near)
+    met = chunk + config.horizon - 1
+    both = 2 * (met * (n + inner) + n * inner) + n * inner
+    return 2 * (within + across + both)
 
 
 def needed_scan_flops(config: ModelConfig, chunk: int = CHUNK) -> float:
