@@ -139,6 +139,16 @@ def test_forms_agree_over_four_thousand_events(decay):
     assert_near(single_s, slow_s, 1e-4)
 
 
+def test_events_of_no_step_leave_no_trace_and_no_gradient_that_is_not_finite():
+    inputs = as_type(make_inputs(60), torch.float32)
+    silent = torch.arange(60) % 3 == 1
+    inputs.step_BLH[:, silent] = 0
+    other = inputs._replace(x_BLD=torch.where(silent[:, None], torch.tensor(1e6), inputs.x_BLD))
+    for one, again in zip(scan_chunked(inputs, 5), scan_chunked(other, 5), strict=True):
+        assert_near(again, one, 1e-6)
+    assert all(bool(grad.isfinite().all()) for grad in gradients(other, scan_chunked))
+
+
 def test_forward_view_reads_the_same_h_and_no_flipped_state():
     inputs = make_inputs(50)
     both_h, _ = scan_chunked(inputs, 3)
