@@ -64,6 +64,13 @@ def test_a_bad_value_is_shown_but_never_at_length():
     assert len(complaint({"federated": {"rounds": "x" * 10_000}})) < 300
 
 
+def test_a_knob_that_takes_a_number_or_a_word_is_told_both():
+    message = complaint({"model": {"dropout": "atuo"}})
+    assert "number" in message
+    assert "'auto'" in message
+    assert "'atuo'" in message
+
+
 def test_the_heads_rule_reads_like_a_sentence():
     message = complaint({"model": {"d_model": 10}})
     assert message == "mine.toml: model: heads (4) must divide d_model x expand (10)"

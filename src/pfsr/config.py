@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from pfsr.errors import PfsrError
 
@@ -278,14 +279,19 @@ def explain(error: ValidationError, origin: str) -> str:
     """Return the first thing wrong with a configuration, on one line."""
     first = error.errors()[0]
     unknown = first["type"] == "extra_forbidden"
-    # Of a knob that takes a number or a word, pydantic adds which of the two it tried: no name of ours.
-    named = [str(part) for part in first["loc"] if unknown or str(part).isidentifier()]
-    where = ".".join(named) or "settings"
+    where = _knob(first) if not unknown else ".".join(map(str, first["loc"]))
     if unknown:
         return f"{origin}: {where}: no such setting; pfsr train --help lists them all"
     if first["type"] == "value_error":
         return f"{origin}: {where}: {first['msg'].removeprefix('Value error, ')}"
-    return f"{origin}: {where}: {first['msg']} (got {reprlib.repr(first['input'])})"
+    # A knob that takes a number or a word has one error for each of the two: both are told.
+    wanted = " or: ".join(other["msg"] for other in error.errors() if _knob(other) == where)
+    return f"{origin}: {where}: {wanted} (got {reprlib.repr(first['input'])})"
+
+
+def _knob(error: ErrorDetails) -> str:
+    """Return the name of the knob that an error is about, without the kind of value that pydantic tried."""
+    return ".".join(str(part) for part in error["loc"] if str(part).isidentifier()) or "settings"
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
