@@ -127,6 +127,25 @@ def test_a_plan_lists_cells_and_makes_none(recipe, pfsr_command, tmp_path):
     assert not (tmp_path / "runs/compare-tiny/cells").exists()
 
 
+def test_rates_are_cells_and_the_results_name_the_one_shown(recipe, pfsr_command, tmp_path):
+    arguments = ["compare", recipe, "--methods", "pfsr,popularity", "--rates", "0.5,2", "--out", "out"]
+    told = pfsr_command(*arguments, "--federated.rounds", "4")
+    assert (told.status, told.err) == (0, "")
+    assert set(re.findall(r"^done    (.*?):", told.out, re.MULTILINE)) == {
+        "pfsr rate x0.5 seed 0", "pfsr rate x2 seed 0", "popularity",
+    }  # fmt: skip
+    found = {}
+    for factor in ("0.5", "2"):
+        cell = json.loads((tmp_path / f"out/cells/pfsr/rate-x{factor}/seed-0/cell.json").read_text())
+        rate, metrics = cell["wanted"]["made_of"]["config"]["federated"]["server_rate"], cell["metrics"]
+        found[metrics["validation"]["personal"]["NDCG@10"]] = rate, metrics["test"]["personal"]
+    rate, test = found[max(found)]
+    text = (tmp_path / "out/results.md").read_text()
+    assert "--rates 0.5,2" in text
+    assert row(text, "pfsr")[9].startswith(f"{rate:g} (")
+    assert f"{test['NDCG@10']:.4f}" in row(text, "pfsr")[4]
+
+
 def test_a_failed_cell_is_a_line_and_the_rest_goes_on(recipe, pfsr_command, tmp_path):
     mine = tmp_path / "mine.toml"
     mine.write_text('about = "never trains"\nkind = "run"\n[settings.federated]\nmin_events = 999\n')
@@ -173,6 +192,7 @@ def test_stopped_it_goes_on_to_the_whole_table(recipe, pfsr_command, tmp_path):
         (["RECIPE", "--methods", "none.toml"], 1, "no such file"),
         (["RECIPE", "--methods", "pfsr,pfsr"], 1, "twice"),
         (["RECIPE", "--seeds", "few"], 1, "--seeds 'few'"),
+        (["RECIPE", "--rates", "1,fast"], 1, "--rates '1,fast'"),
         (["RECIPE", "--processes", "0"], 2, "--processes"),
         (["RECIPE", "--federated.ronds", "3"], 2, "--federated.rounds"),
         (["RECIPE", "--model.heads", "5"], 1, "heads (5) must divide"),

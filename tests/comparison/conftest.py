@@ -42,9 +42,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def planned(world: Path, tmp_path: Path) -> Planned:
     """Return a maker of comparisons over the world; sections given are laid on top of the recipe."""
 
-    def make(*names: str, seeds: tuple[int, ...] = (0,), **sections: Any) -> Comparison:
+    def make(
+        *names: str, seeds: tuple[int, ...] = (0,), rates: tuple[float, ...] = (1.0,), **sections: Any
+    ) -> Comparison:
         settings = merge(merge(SETTINGS, {"data": {"source": str(world)}}), sections)
-        return plan(settings, names, list(seeds), tmp_path / "out", "pfsr compare tiny.toml")
+        return plan(settings, names, list(seeds), tmp_path / "out", "pfsr compare tiny.toml", rates)
 
     return make
 

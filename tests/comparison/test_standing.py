@@ -86,7 +86,7 @@ def test_the_table_says_quality_against_the_rival_and_cost(ranked):
     assert [cell.strong for cell in worst] == [
         float(cell.text) == min(float(w.text) for w in worst) for cell in worst
     ]
-    assert [cell.text for cell in ours[8:]] == ["10", "20.0", "1.5"]
+    assert [cell.text for cell in ours[8:]] == ["10", "0.006", "20.0", "1.5"]
     assert rival[7].text == "–"
     assert [cell.text for cell in rule[1:3]] == ["rule", "1"]
 

@@ -16,6 +16,7 @@ from pfsr.comparison.estimate import Estimate, estimate, total
 from pfsr.comparison.fill import Filled, fill
 from pfsr.comparison.plan import Comparison, parse_seeds
 from pfsr.comparison.plan import plan as plan_comparison
+from pfsr.comparison.rates import parse_factors
 from pfsr.comparison.tables import methods_table
 from pfsr.config import merge, read_recipe, resolve
 from pfsr.evaluation.tables import Cell, duration
@@ -31,6 +32,7 @@ def compare(  # noqa: PLR0913 - a command line
     *,
     methods: str | None = None,
     seeds: str = "1",
+    rates: str | None = None,
     out: Path | None = None,
     data: Annotated[str | None, Parameter(name="--data", accepts_keys=False)] = None,
     processes: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
@@ -50,6 +52,9 @@ def compare(  # noqa: PLR0913 - a command line
         Names, or TOML files of your own, separated by commas (default: all that ship with PFSR).
     seeds
         How many (3), counted from the recipe's, or which (0,1,7).
+    rates
+        Factors of every method's own server rate to try (0.5,1,2); the table shows each method at the one
+        that ranks the validation events best.
     out
         The folder of the comparison (default: runs/compare-NAME).
     data
@@ -64,10 +69,18 @@ def compare(  # noqa: PLR0913 - a command line
     named = merge(read_recipe(recipe), merge(given, {"data": {"source": data}} if data else {}))
     config = resolve(named, origin=str(recipe))
     place = out or Path("runs") / f"compare-{config.name}"
-    options = {"methods": methods, "seeds": seeds, "out": str(place), "data": data}
+    options = {
+        "methods": methods,
+        "seeds": seeds,
+        "rates": rates,
+        "out": str(place),
+        "data": data,
+    }
     command = shlex.join(["pfsr", "compare", str(recipe), *_flags(options | given)])
     names = [name.strip() for name in (methods or "").split(",") if name.strip()]
-    comparison = plan_comparison(named, names, parse_seeds(seeds, config.seed), place, command)
+    comparison = plan_comparison(
+        named, names, parse_seeds(seeds, config.seed), place, command, parse_factors(rates or "1")
+    )
     processes = processes or available_cores()
     estimates = _introduce(comparison, processes, console)
     if not plan:
@@ -114,7 +127,7 @@ def _plan_table(comparison: Comparison, estimates: list[Estimate]) -> Table:
         seed = "–" if cell.method.kind == "rule" else str(cell.wanted.seed)
         takes = "?" if one.total is None else duration(one.total)
         left = "" if not one.left else "?" if one.total is None else duration(one.left)
-        table.add_row(cell.method.name, seed, one.status, takes, left)
+        table.add_row(cell.title, seed, one.status, takes, left)
     return table
 
 

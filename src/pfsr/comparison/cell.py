@@ -91,18 +91,24 @@ class Cell(NamedTuple):
         folder: an ordinary run folder (kind ``run``), with ``wanted.json`` and ``cell.json`` beside.
         wanted: what to make.
         base: the cell that has to be finished before.
+        factor: of the method's own server rate.
     """
 
     method: Method
     folder: RunFolder
     wanted: Wanted
     base: "Cell | None" = None
+    factor: float = 1.0
+
+    @property
+    def title(self) -> str:
+        """``METHOD``, or ``METHOD rate x2`` where it is made at another than its own server rate."""
+        return self.method.name if self.factor == 1 else f"{self.method.name} rate x{self.factor:g}"
 
     @property
     def label(self) -> str:
-        """``METHOD seed K``, or the bare name of a rule, which draws nothing at random."""
-        name = self.method.name
-        return name if self.method.kind == "rule" else f"{name} seed {self.wanted.seed}"
+        """Its title and ``seed K``, or the bare name of a rule, which draws nothing at random."""
+        return self.title if self.method.kind == "rule" else f"{self.title} seed {self.wanted.seed}"
 
     def result(self) -> CellResult | None:
         """Return what the cell found, or None while it is not done with just this configuration and split."""
@@ -158,8 +164,10 @@ def resumable(folder: RunFolder, wanted: Wanted) -> bool:
     return (config, digest) == (wanted.made_of.config, wanted.split)
 
 
-def made_of(method: Method, recipe: dict[str, Any], seed: int, base: Method | None = None) -> MadeOf:
-    """Return what ``method`` makes of a recipe's settings.
+def made_of(
+    method: Method, recipe: dict[str, Any], seed: int, base: Method | None = None, factor: float = 1.0
+) -> MadeOf:
+    """Return what ``method`` makes of a recipe's settings, at ``factor`` times its own server rate.
 
     What starts from another method takes that one's settings; a rule depends on the data alone.
 
@@ -172,9 +180,15 @@ def made_of(method: Method, recipe: dict[str, Any], seed: int, base: Method | No
         return MadeOf(kind="rule", rule=method.rule, config=config)
     below = merge(recipe, base.settings) if base else recipe
     fixed = {"name": method.name, "seed": seed, "track": "none"}
-    config = resolve(merge(below, method.settings), fixed, origin)
-    start = made_of(base, recipe, seed) if base else None
+    config = _at_rate(resolve(merge(below, method.settings), fixed, origin), factor)
+    start = made_of(base, recipe, seed, factor=factor) if base else None
     return MadeOf(kind=method.kind, config=config, tuning=method.tuning, base=start)
+
+
+def _at_rate(config: Config, factor: float) -> Config:
+    federated = config.federated
+    changed = federated.model_copy(update={"server_rate": federated.server_rate * factor})
+    return config.model_copy(update={"federated": changed})
 
 
 def _read(path: Path) -> CellResult | None:

@@ -1,11 +1,12 @@
 """Which cells a comparison has, in the order in which they are made."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pfsr.comparison.cell import Cell, Wanted, made_of
 from pfsr.comparison.method import BUILT_IN, Method, find_method
+from pfsr.comparison.rates import shown
 from pfsr.config import Config, merge, resolve
 from pfsr.data.loading import load_config
 from pfsr.data.split import split
@@ -40,11 +41,22 @@ class Comparison(NamedTuple):
         """The methods, each once, in the order of their cells."""
         return list({cell.method.name: cell.method for cell in self.cells}.values())
 
+    def shown(self) -> list[Cell]:
+        """Return the cells of every method at the best of its rates that are done so far."""
+        return shown(self.cells)
+
 
 def plan(
-    settings: dict[str, Any], names: Iterable[str], seeds: list[int], out: Path, command: str = ""
+    settings: dict[str, Any],
+    names: Iterable[str],
+    seeds: list[int],
+    out: Path,
+    command: str = "",
+    factors: Sequence[float] = (1.0,),
 ) -> Comparison:
     """Return the comparison of the methods ``names`` (empty: all) under a recipe's ``settings``.
+
+    Every method that has a server rate is made at each of the ``factors`` of it.
 
     Raises:
         PfsrError: a method or a setting is wrong, or the data cannot be read.
@@ -54,20 +66,31 @@ def plan(
     bench = _bench(given)
     config, facts = settle(given, bench), data_facts(bench.dataset, bench.split, given)
     settings = merge(settings, {"data": _findable(config), "model": {"dropout": config.model.dropout}})
-    cells: dict[tuple[str, int], Cell] = {}
+    cells: dict[tuple[str, float, int], Cell] = {}
+    for method, factor, seed in _combinations(methods, seeds, factors):
+        base = cells[method.of, factor, seed] if method.of else None
+        what = made_of(method, settings, seed, base.method if base else None, factor)
+        below = str(base.folder.root.resolve()) if base else None
+        wanted = Wanted(method=method.name, seed=seed, made_of=what, split=facts["split_hash"], base=below)
+        folder = _folder(out / "cells" / method.name, factor, seed)
+        cells[method.name, factor, seed] = Cell(method, folder, wanted, base, factor)
+    return Comparison(out, config, seeds, facts, list(cells.values()), command)
+
+
+def _combinations(
+    methods: list[Method], seeds: list[int], factors: Sequence[float]
+) -> Iterator[tuple[Method, float, int]]:
+    """Yield each cell's method, factor of its rate and seed; a rule has one cell."""
     for index, seed in enumerate(seeds):
         for method in methods:
             if method.kind == "rule" and index:
                 continue
-            base = cells[method.of, seed] if method.of else None
-            what = made_of(method, settings, seed, base.method if base else None)
-            folder = RunFolder(out / "cells" / method.name / f"seed-{seed}")
-            below = str(base.folder.root.resolve()) if base else None
-            wanted = Wanted(
-                method=method.name, seed=seed, made_of=what, split=facts["split_hash"], base=below
-            )
-            cells[method.name, seed] = Cell(method, folder, wanted, base)
-    return Comparison(out, config, seeds, facts, list(cells.values()), command)
+            for factor in (1.0,) if method.kind in ("rule", "local") else factors:
+                yield method, factor, seed
+
+
+def _folder(place: Path, factor: float, seed: int) -> RunFolder:
+    return RunFolder((place if factor == 1 else place / f"rate-x{factor:g}") / f"seed-{seed}")
 
 
 def parse_seeds(text: str, first: int) -> list[int]:

@@ -10,7 +10,7 @@ def methods_table(ranked: list[Standing]) -> Table:
     rival = best_rival(ranked)
     against = f"against {rival.method.name}" if rival else "against a rival"
     quality = ["HR@10", "NDCG@10", "NLL", "worst decile, NLL"]
-    columns = ["method", "trained", "seeds", *quality, against, "rounds", "MB up", "minutes"]
+    columns = ["method", "trained", "seeds", *quality, against, "rounds", "rate", "MB up", "minutes"]
     best = {name: pick(one.intervals[name].mean for one in ranked) for name, pick in BEST.items()}
     best["worst decile"] = min((one.worst_decile for one in ranked), default=0.0)
     rows = [[*_who(one), *_quality(one, best), _gain(one, rival), *_cost(one)] for one in ranked]
@@ -78,7 +78,16 @@ def _cost(one: Standing) -> list[Cell]:
     sent = f"{megabytes:,.{1 if megabytes > 10 else 3}f}" if megabytes else "–"
     # A run is trained and then judged; rules and copies are made while they are judged.
     spent = cost["train_seconds"] + (cost["judge_seconds"] if one.method.kind != "run" else 0.0)
-    return [Cell(f"{cost['rounds']:,.0f}" if cost["rounds"] else "–"), Cell(sent), Cell(f"{spent / 60:.1f}")]
+    rounds = f"{cost['rounds']:,.0f}" if cost["rounds"] else "–"
+    return [Cell(rounds), _rate(one), Cell(sent), Cell(f"{spent / 60:.1f}")]
+
+
+def _rate(one: Standing) -> Cell:
+    """Return the server rate, and whether it is the last of those tried: then a better one may lie beyond."""
+    if one.rate is None:
+        return Cell("–")
+    ends = {one.rates[0]: "lowest tried", one.rates[-1]: "highest tried"} if len(one.rates) > 1 else {}
+    return Cell(f"{one.rate:.4g}", ends.get(one.rate, ""))
 
 
 def _interval(found: Interval, strong: bool) -> Cell:

@@ -1,0 +1,120 @@
+"""Several rates for every method: which cells there are, and which of them the table shows."""
+
+import numpy as np
+import pytest
+
+from pfsr.comparison.cell import CellResult, Cost, evaluation_file, result_file
+from pfsr.comparison.learning import curves
+from pfsr.comparison.rates import parse_factors, shown
+from pfsr.comparison.standing import standings
+from pfsr.comparison.tables import methods_table
+from pfsr.comparison.work import make_cell
+from pfsr.errors import PfsrError
+from pfsr.evaluation.result import Evaluation
+from pfsr.runs.folder import write_json
+from pfsr.runs.watcher import Quiet
+
+PEOPLE = 40
+
+
+def finish(cell, validation, test_rank=1):
+    """Leave what a finished cell leaves: a validation NDCG@10, and ranks of its own in the test."""
+    own = "personal"
+    metrics = {part: {own: {"NDCG@10": validation}} for part in ("validation", "test")}
+    for part in metrics:
+        ranks, no = np.full(PEOPLE, test_rank), np.zeros(PEOPLE, bool)
+        found = Evaluation(own, np.arange(PEOPLE), ranks, ranks / 10.0, np.full(PEOPLE, 9), no, no, no)
+        found.save(evaluation_file(cell.folder, part, own))
+    result = CellResult(wanted=cell.wanted, own=own, metrics=metrics, cost=Cost(rounds=6))
+    write_json(result_file(cell.folder), result.model_dump())
+
+
+def test_every_method_with_a_server_is_made_at_every_rate_of_its_own(planned):
+    comparison = planned("markov", "local-only", "pfsr", "amb-fedavg", rates=(0.5, 1.0, 2.0))
+    assert [cell.label for cell in comparison.cells] == [
+        "markov", "local-only seed 0",
+        "pfsr rate x0.5 seed 0", "pfsr seed 0", "pfsr rate x2 seed 0",
+        "amb-fedavg rate x0.5 seed 0", "amb-fedavg seed 0", "amb-fedavg rate x2 seed 0",
+    ]  # fmt: skip
+    rates = [cell.wanted.made_of.config.federated.server_rate for cell in comparison.cells[2:]]
+    assert rates == pytest.approx([0.005, 0.01, 0.02, 0.25, 0.5, 1.0])
+    assert len({cell.folder.root for cell in comparison.cells}) == 8
+
+
+def test_the_own_rate_is_the_very_cell_of_a_comparison_without_rates(planned):
+    plain, several = planned("pfsr").cells[0], planned("pfsr", rates=(0.5, 1.0)).cells[1]
+    assert (plain.wanted, plain.folder) == (several.wanted, several.folder)
+
+
+def test_the_best_on_validation_is_shown_however_it_does_in_the_test(planned):
+    cells = planned("pfsr", "gru4rec-fedadam", rates=(0.5, 1.0, 2.0)).cells
+    for cell, validation, rank in zip(cells, (0.1, 0.3, 0.2, 0.3, 0.2, 0.1), (1, 9, 1, 9, 1, 1), strict=True):
+        finish(cell, validation, rank)
+    assert [cell.label for cell in shown(cells)] == ["pfsr seed 0", "gru4rec-fedadam rate x0.5 seed 0"]
+
+
+def test_scrambled_offsets_are_those_of_the_run_that_is_shown(planned):
+    cells = planned("pfsr", "pfsr-scrambled", rates=(1.0, 2.0)).cells
+    for cell, validation in zip(cells, (0.1, 0.2, 0.4, 0.3), strict=True):
+        finish(cell, validation)
+    assert [cell.label for cell in shown(cells)] == ["pfsr rate x2 seed 0", "pfsr-scrambled rate x2 seed 0"]
+    assert cells[3].base is cells[1]
+    assert cells[3].wanted.made_of.base == cells[1].wanted.made_of
+
+
+def test_a_rate_counts_by_its_mean_over_seeds_and_not_before_it_has_as_many(planned):
+    cells = planned("pfsr", rates=(1.0, 2.0), seeds=(0, 1)).cells
+    assert [cell.label for cell in cells] == [
+        "pfsr seed 0", "pfsr rate x2 seed 0", "pfsr seed 1", "pfsr rate x2 seed 1",
+    ]  # fmt: skip
+    finish(cells[0], 0.2)
+    finish(cells[1], 0.3)
+    finish(cells[2], 0.2)
+    assert shown(cells) == [cells[0], cells[2]]
+    finish(cells[3], 0.05)
+    assert shown(cells) == [cells[0], cells[2]]
+    finish(cells[3], 0.15)
+    assert shown(cells) == [cells[1], cells[3]]
+
+
+def test_while_nothing_is_finished_no_method_is_missing(planned):
+    comparison = planned("markov", "pfsr", rates=(0.5, 1.0))
+    assert {cell.method.name for cell in comparison.shown()} == {"markov", "pfsr"}
+
+
+def test_the_table_tells_the_rate_and_when_it_is_the_last_of_those_tried(planned):
+    comparison = planned("pfsr", "gru4rec-fedadam", "local-only", rates=(0.5, 1.0, 2.0))
+    for cell, validation in zip(comparison.cells, (0.1, 0.3, 0.2, 0.1, 0.2, 0.3, 0.1), strict=True):
+        finish(cell, validation)
+    table = methods_table(standings(comparison))
+    at = table.columns.index("rate")
+    told = {row[0].text: (row[at].text, row[at].small) for row in table.rows}
+    assert told == {
+        "pfsr": ("0.01", ""), "gru4rec-fedadam": ("0.02", "highest tried"), "local-only": ("–", ""),
+    }  # fmt: skip
+
+
+def test_the_curve_is_that_of_the_rate_in_the_table(planned):
+    comparison = planned("pfsr", rates=(1.0, 3.0))
+    for cell in comparison.cells:
+        make_cell(cell.folder, cell.wanted, Quiet())
+    (standing,) = standings(comparison)
+    (chosen,) = comparison.shown()
+    scores = [cell.result().metrics["validation"]["personal"]["NDCG@10"] for cell in comparison.cells]
+    assert chosen is comparison.cells[int(np.argmax(scores))]
+    assert scores[0] != scores[1]
+    (curve,) = curves(comparison)
+    looks = [line for line in chosen.folder.metrics.read_text().splitlines() if "validation" in line]
+    assert f'"NDCG@10": {curve.ndcg[-1]}' in looks[-1]
+    assert standing.rate == pytest.approx(0.01 * chosen.factor)
+
+
+@pytest.mark.parametrize(("text", "factors"), [("1", [1.0]), ("2,.5,1", [0.5, 1.0, 2.0]), ("1,1,", [1.0])])
+def test_rates_are_factors_in_order(text, factors):
+    assert parse_factors(text) == factors
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "x", "1,nan", "inf", "1;2"])
+def test_other_rates_are_refused(text):
+    with pytest.raises(PfsrError, match="--rates"):
+        parse_factors(text)
