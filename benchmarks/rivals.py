@@ -1,6 +1,6 @@
 """The blocks whose cost is compared, each at the same width with the norm and the residual it needs.
 
-    AMB            Associative Mamba Block (associative view), and its forward view alone
+    AMB            Associative Mamba Block (forward view), and with the flipped state beside it
     SASRec         causal self-attention (torch's own kernel, 2 heads), feed-forward network 1x or 4x as wide
     Mamba4Rec      selective state space of twice the width (16 columns, convolution of 4), network 4x as wide
 
@@ -90,10 +90,10 @@ class Attention(nn.Module):
 
 def arms(d_model: int) -> dict[str, Arm]:
     """Return the blocks by name; the first one is what the others are compared with."""
-    wide = ModelConfig(d_model=d_model, expand=2, view="forward")
+    wide = ModelConfig(d_model=d_model, expand=2)
     return {
         "AMB": amb_arm(ModelConfig(d_model=d_model)),
-        "AMB forward": amb_arm(ModelConfig(d_model=d_model, view="forward")),
+        "AMB, flipped too": amb_arm(ModelConfig(d_model=d_model, view="associative")),
         "SASRec, FFN 1x": attention_arm(d_model, 1),
         "SASRec, FFN 4x": attention_arm(d_model, 4),
         "Mamba4Rec-style": amb_arm(wide, feed=FeedForward(d_model, 4, F.gelu)),

@@ -21,7 +21,7 @@ from pfsr.model.recommender import Recommender, State
 app = App(help=__doc__)
 
 LENGTHS = (50, 200, 1000, 4000)
-VIEWS = ("associative", "forward")
+VIEWS = ("forward", "associative")
 COLUMNS = (
     "view, history",
     "step ms: median",

@@ -80,9 +80,10 @@ class ModelConfig(Section):
     blocks: Positive = 2
     """Blocks, one after the other."""
     horizon: Annotated[int, Field(gt=0, le=24)] = 5
-    """Events younger than this are left out of the flipped (global) state."""
-    view: Literal["associative", "forward"] = "associative"
-    """Flipped global view beside the forward state, or the forward state alone (ablation)."""
+    """associative: events younger than this are left out of the flipped state."""
+    view: Literal["forward", "associative"] = "forward"
+    """What a block reads of the past: its forward state, or beside it the paper's partially flipped one, in
+    which the oldest events weigh most (1.6 times the time; docs/decisions/0016)."""
     final_norm: bool = True
     """Give all queries one length, as SASRec does; without, a query is longer where the model is surer."""
     sites: Literal["response", "head", "scorer"] = "response"

@@ -30,7 +30,7 @@ def test_every_method_fits_a_recipe_and_changes_what_it_says(name):
 
 def test_only_pfsr_and_its_variants_are_ours():
     assert [name for name in BUILT_IN if find_method(name).ours] == [
-        "pfsr", "pfsr-scrambled", "pfsr-forward", "pfsr-no-response", "pfsr-hard", "pfsr-no-magnitude",
+        "pfsr", "pfsr-scrambled", "pfsr-flipped", "pfsr-no-response", "pfsr-hard", "pfsr-no-magnitude",
         "pfsr-prox", "pfsr-1bit",
     ]  # fmt: skip
 

@@ -12,9 +12,9 @@ def labels(comparison):
 
 
 def test_seed_by_seed_and_rules_once(planned):
-    comparison = planned("markov", "pfsr", "pfsr-forward", seeds=(4, 7))
+    comparison = planned("markov", "pfsr", "pfsr-flipped", seeds=(4, 7))
     assert labels(comparison) == [
-        "markov", "pfsr seed 4", "pfsr-forward seed 4", "pfsr seed 7", "pfsr-forward seed 7",
+        "markov", "pfsr seed 4", "pfsr-flipped seed 4", "pfsr seed 7", "pfsr-flipped seed 7",
     ]  # fmt: skip
     assert len({cell.folder.root for cell in comparison.cells}) == 5
     assert {cell.wanted.split for cell in comparison.cells} == {comparison.facts["split_hash"]}

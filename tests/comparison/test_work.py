@@ -116,7 +116,7 @@ def test_another_configuration_starts_the_cell_again(planned):
 
 
 def test_a_setting_that_came_later_with_its_default_changes_nothing(planned):
-    cell = make(planned("pfsr-forward").cells[0])
+    cell = make(planned("pfsr-flipped").cells[0])
     for name in ("cell.json", "config.json"):
         path = cell.folder.root / name
         told = path.read_text()

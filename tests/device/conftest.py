@@ -52,7 +52,7 @@ def models():
     return {
         "first": make_model(ITEMS, 1),
         "second": make_model([*ITEMS[:4], "new", *ITEMS[:3:-1]], 2),
-        "other sites": make_model(ITEMS, 3, view="forward"),
+        "other sites": make_model(ITEMS, 3, view="associative"),
     }
 
 

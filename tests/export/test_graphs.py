@@ -11,9 +11,9 @@ from pfsr.export.folder import export_model
 from pfsr.export.graphs import score_graph
 
 KINDS = {
-    "two blocks": {"blocks": 2},
-    "one block, ffn, no final norm": {"ffn": 2, "final_norm": False},
-    "two forward blocks, head": {"blocks": 2, "view": "forward", "expand": 2, "sites": "head"},
+    "two blocks, flipped": {"blocks": 2, "view": "associative"},
+    "one block, flipped, ffn, no final norm": {"view": "associative", "ffn": 2, "final_norm": False},
+    "two blocks, head": {"blocks": 2, "expand": 2, "sites": "head"},
     "mamba4rec, no final norm": {"encoder": "mamba4rec", "ffn": 1, "final_norm": False},
 }
 

@@ -20,7 +20,8 @@ def test_a_flat_state_goes_on_like_the_layers_states(model_of, view):
 
 
 def test_what_lies_where(model_of):
-    forward = StateLayout.of(model_of(view="forward", ffn=1).config)
+    forward = StateLayout.of(model_of(ffn=1).config)
     assert forward.shapes == {"blocks.0.conv": (2, 16), "blocks.0.h": (4, 16)}
-    names = [name.removeprefix("blocks.0.") for name in StateLayout.of(model_of().config).shapes]
+    flipped = model_of(view="associative")
+    names = [name.removeprefix("blocks.0.") for name in StateLayout.of(flipped.config).shapes]
     assert names == ["conv", "h", "g", "total", "recent_a", "recent_x", "recent_b", "recent_w"]

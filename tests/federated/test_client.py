@@ -24,9 +24,9 @@ SWITCHES = {
         "model": {"dropout": 0.3, "event_dropout": 0.2},
         "federated": {"local_steps": 3},
     },
-    "forward": {"model": {"view": "forward", "dropout": 0.3, "event_dropout": 0.2}},
-    "forward, sampled, three steps": {
-        "model": {"view": "forward"},
+    "flipped": {"model": {"view": "associative", "dropout": 0.3, "event_dropout": 0.2}},
+    "flipped, sampled, three steps": {
+        "model": {"view": "associative"},
         "objective": {"loss": "sampled"},
         "federated": {"local_steps": 3},
     },

@@ -14,14 +14,11 @@ MESSAGE = [
     ("delta.blocks.0.conv", (3, 16)),
     ("delta.blocks.0.conv_bias", (16,)),
     ("delta.blocks.0.decay", (2,)),
-    ("delta.blocks.0.flip", (2,)),
-    ("delta.blocks.0.flip_norm", (16,)),
-    ("delta.blocks.0.gate_bias", (2,)),
     ("delta.blocks.0.norm", (16,)),
     ("delta.blocks.0.out", (16, 16)),
     ("delta.blocks.0.out_scale", (16,)),
-    ("delta.blocks.0.project", (16, 48)),
-    ("delta.blocks.0.project_bias", (28,)),
+    ("delta.blocks.0.project", (16, 42)),
+    ("delta.blocks.0.project_bias", (24,)),
     ("delta.blocks.0.skip", (16,)),
     ("delta.blocks.0.step_bias", (2,)),
     ("delta.item_bias", (13,)),
@@ -29,8 +26,8 @@ MESSAGE = [
     ("delta.scale", (16,)),
     ("weight", ()),
     ("loss", ()),
-    ("spread", (6,)),
-    ("within", (16,)),
+    ("spread", (5,)),
+    ("within", (13,)),
 ]
 FEW_BITS = [1, 2, 4, 8]
 
@@ -47,22 +44,22 @@ def test_the_fields_of_a_message_are_these_and_no_others(world):
     config = world.config(**SMALL)
     fields = wire_fields(world.broadcast(config).weights, len(world.sites(config).names))
     assert [tuple(field) for field in fields] == [(*field, 32) for field in MESSAGE]
-    assert wire_bytes(world.broadcast(config).weights, 6) == 4 * sum(int(np.prod(s)) for _, s in MESSAGE)
+    assert wire_bytes(world.broadcast(config).weights, 5) == 4 * sum(int(np.prod(s)) for _, s in MESSAGE)
 
 
 @pytest.mark.parametrize("bits", FEW_BITS)
 def test_the_fields_of_a_compressed_message_are_these_and_no_others(world, bits):
     weights = world.broadcast(world.config(**SMALL)).weights
-    assert [tuple(field) for field in wire_fields(weights, 6, bits)] == [
+    assert [tuple(field) for field in wire_fields(weights, 5, bits)] == [
         ("rotation", (), 64),
         ("steps", (1,), 32),
         ("codes", (4096,), bits),
         ("weight", (), 32),
         ("loss", (), 32),
-        ("spread", (6,), 32),
-        ("within", (16,), 32),
+        ("spread", (5,), 32),
+        ("within", (13,), 32),
     ]
-    assert wire_bytes(weights, 6, bits) == 8 + 4 + 512 * bits + 4 * (1 + 1 + 6 + 16)
+    assert wire_bytes(weights, 5, bits) == 8 + 4 + 512 * bits + 4 * (1 + 1 + 5 + 13)
 
 
 def test_one_bit_makes_a_megabyte_32_kilobytes(world):

@@ -1,4 +1,4 @@
-"""A small recorded run: training must go on giving the numbers it gave.
+"""Small recorded runs, one for each view of the past: training must go on giving the numbers it gave.
 
 Recorded by ``python tests/golden/test_golden.py --record``; do that only for a change of the method that was
 meant, and say so in the commit. Processors round differently, so the comparison has a tolerance.
@@ -29,9 +29,13 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def curve(folder: Path) -> dict[str, Any]:
+VIEWS = ("forward", "associative")
+
+
+def curve(folder: Path, view: str) -> dict[str, Any]:
     """Train on a small synthetic world and return what is recorded of it."""
-    run = start_run(new_run(folder, overwrite=False), resolve(SETTINGS), synthetic_world(80, 60, seed=3))
+    config = resolve(SETTINGS, {"model": {"view": view}})
+    run = start_run(new_run(folder, overwrite=False), config, synthetic_world(80, 60, seed=3))
     train(run, Quiet())
     lines = read_metrics(run.folder)
     looks = [
@@ -42,9 +46,12 @@ def curve(folder: Path) -> dict[str, Any]:
     return {"split": run.bench.split.digest, "losses": [line["loss"] for line in lines], "looks": looks}
 
 
-@pytest.fixture(scope="module")
-def curves(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    return curve(tmp_path_factory.mktemp("golden") / "run"), json.loads(RECORD.read_text())
+@pytest.fixture(scope="module", params=VIEWS)
+def curves(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("golden") / "run"
+    return curve(folder, request.param), json.loads(RECORD.read_text())[request.param]
 
 
 def test_the_data_are_the_recorded_ones(curves):
@@ -80,4 +87,5 @@ def test_ndcg_has_its_textbook_values(rank, ndcg):
 
 if __name__ == "__main__" and "--record" in sys.argv:
     with tempfile.TemporaryDirectory() as place:
-        RECORD.write_text(json.dumps(curve(Path(place) / "run"), indent=1) + "\n")
+        found = {view: curve(Path(place) / view, view) for view in VIEWS}
+    RECORD.write_text(json.dumps(found, indent=1) + "\n")

@@ -71,8 +71,9 @@ def test_a_block_is_its_formulas(config, weights_of, length):
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_wider_inner_width_and_one_head_are_the_formulas_too():
-    config = ModelConfig(d_model=16, expand=2, heads=1, d_state=2, d_conv=1, blocks=1, horizon=1)
+@pytest.mark.parametrize("view", ["forward", "associative"])
+def test_wider_inner_width_and_one_head_are_the_formulas_too(view):
+    config = ModelConfig(d_model=16, expand=2, heads=1, d_state=2, d_conv=1, blocks=1, horizon=1, view=view)
     block = {n: w.double() for n, w in init_block(config, torch.Generator().manual_seed(0)).items()}
     x_BLd = torch.randn(1, 12, 16, generator=torch.Generator().manual_seed(1)).double()
     actual = x_BLd + apply_block(block, x_BLd, torch.ones(1, 12, 1).double(), config)
@@ -127,8 +128,9 @@ def test_shared_weights_get_the_sum_of_what_each_client_would(config, weights_of
         torch.testing.assert_close(total, each.sum(0), rtol=1e-10, atol=1e-12)
 
 
-def test_gradients_of_a_block_are_the_slopes():
-    config = ModelConfig(d_model=4, heads=2, d_state=2, d_conv=2, blocks=1, horizon=2)
+@pytest.mark.parametrize("view", ["forward", "associative"])
+def test_gradients_of_a_block_are_the_slopes(view):
+    config = ModelConfig(d_model=4, heads=2, d_state=2, d_conv=2, blocks=1, horizon=2, view=view)
     block = {n: w.double() for n, w in init_block(config, torch.Generator().manual_seed(0)).items()}
     x_BLd = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(1)).double()
 

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from pfsr.data.ids import encode
 from pfsr.device.records import Upload
 from pfsr.serving.app import make_app
 
@@ -96,7 +97,7 @@ def test_items_are_found_by_words_or_id(watched, search, title):
 def test_recommendations_are_the_devices(watched):
     told = watched.client.get("/recommendations?k=4").json()["suggestions"]
     wanted = watched.device.recommend(4)
-    assert [one["item"] for one in told] == [one.item_id for one in wanted]
+    assert [one["item"] for one in told] == [encode(one.item_id) for one in wanted]
     assert [one["score"] for one in told] == pytest.approx([one.score for one in wanted])
     assert [one["rank"] for one in told] == [1, 2, 3, 4]
     assert told[0]["because"] is None

@@ -21,7 +21,7 @@ BUILT_IN = (
     *("sasrec-fedadam", "gru4rec-fedadam", "mamba4rec-fedadam", "lrurec-fedadam", "amb-fedadam"),
     *("sasrec-fedavg", "gru4rec-fedavg", "mamba4rec-fedavg", "lrurec-fedavg", "amb-fedavg"),
     *("fedprox", "local-only", "ditto", "fedper", "fedrep", "pfedrec"),
-    *("pfsr", "pfsr-scrambled", "pfsr-forward", "pfsr-no-response", "pfsr-hard"),
+    *("pfsr", "pfsr-scrambled", "pfsr-flipped", "pfsr-no-response", "pfsr-hard"),
     *("pfsr-no-magnitude", "pfsr-prox", "pfsr-1bit"),
 )
 """The methods that ship with PFSR, in the order of a comparison."""
