@@ -142,8 +142,17 @@ def test_rates_are_cells_and_the_results_name_the_one_shown(recipe, pfsr_command
     rate, test = found[max(found)]
     text = (tmp_path / "out/results.md").read_text()
     assert "--rates 0.5,2" in text
-    assert row(text, "pfsr")[9].startswith(f"{rate:g} (")
+    assert "test NDCG@10" not in told.out  # nobody is to choose a rate by the test
+    assert row(text, "pfsr")[9] == f"{rate:g}"
     assert f"{test['NDCG@10']:.4f}" in row(text, "pfsr")[4]
+
+
+def test_a_plan_says_which_finished_cells_would_be_made_anew(compared, recipe, pfsr_command, tmp_path):
+    copy = shutil.copytree(compared, tmp_path / "copy")
+    arguments = ["--methods", "pfsr,popularity", "--federated.rounds", "5", "--out", copy, "--plan"]
+    told = pfsr_command("compare", recipe, *arguments)
+    assert re.search(r"│ pfsr +│ +0 │ anew: other settings", told.out)
+    assert re.search(r"│ popularity +│ +– │ done", told.out)
 
 
 def test_a_failed_cell_is_a_line_and_the_rest_goes_on(recipe, pfsr_command, tmp_path):

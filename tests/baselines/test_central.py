@@ -33,7 +33,7 @@ ENDS = np.maximum(PEOPLE.lengths - 2, 0)
 CLIENTS = eligible(ENDS, 2)
 
 BASE: dict[str, Any] = {
-    "model": {"d_model": 16, "heads": 2, "d_state": 4, "blocks": 2, "horizon": 3},
+    "model": {"d_model": 16, "heads": 2, "d_state": 4, "blocks": 2, "view": "associative", "horizon": 3},
     "federated": {"window": 8, "cohort": 12, "warmup": 0, "rounds": 9, "final_rate": 1.0},
     "objective": {"negatives": 5, "magnitude": "off"},
     "response": {"mode": "off"},

@@ -47,12 +47,13 @@ def assert_recommends(expected):
     return check
 
 
-def test_recommendations_are_those_of_pytorch_after_every_event(folder, exported, assert_recommends):
-    with Device.open(folder, model=exported["first"]) as device:
-        assert_recommends(device, "first", [])
+@pytest.mark.parametrize("name", ["first", "other sites"])
+def test_recommendations_are_those_of_pytorch_after_every_event(folder, exported, assert_recommends, name):
+    with Device.open(folder, model=exported[name]) as device:
+        assert_recommends(device, name, [])
         for end, item in enumerate(HISTORY, start=1):
             assert device.record(item).seq == end
-            assert_recommends(device, "first", HISTORY[:end])
+            assert_recommends(device, name, HISTORY[:end])
 
 
 def test_what_is_excluded_stays_away_and_unknown_exclusions_do_no_harm(folder, exported):

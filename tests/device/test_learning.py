@@ -29,9 +29,18 @@ RUN = {
 """The configuration of a run, far from the defaults."""
 
 
+BOTH_VIEWS = pytest.mark.parametrize("name", ["first", "other sites"])
+"""The second has the flipped state and its gate."""
+
+
 @pytest.fixture
-def model(models):
-    return models["first"]
+def name():
+    return "first"
+
+
+@pytest.fixture
+def model(models, name):
+    return models[name]
 
 
 @pytest.fixture
@@ -45,8 +54,8 @@ def history(rows, model):
 
 
 @pytest.fixture
-def device(folder, exported, history):
-    with Device.open(folder, model=exported["first"]) as opened:
+def device(folder, exported, history, name):
+    with Device.open(folder, model=exported[name]) as opened:
         for item in history:
             opened.record(item)
         yield opened
@@ -68,6 +77,7 @@ def assert_learned(device, expected):
     assert np.abs(found.offsets_S).max() > 1e-3
 
 
+@BOTH_VIEWS
 def test_learning_is_the_simulators_for_one_person(device, model, rows, tmp_path):
     config = Config(model=model.config)
     state = first_state(config, 30)._replace(weights=model.weights)
@@ -103,6 +113,7 @@ def test_the_loss_on_the_persons_own_events_falls(device):
     assert report.loss_after < report.loss_before - 0.01
 
 
+@BOTH_VIEWS
 def test_what_was_learned_is_used_now_and_after_reopening(device, folder, model, history):
     device.learn(steps=8)
     device.settle()

@@ -30,9 +30,18 @@ from pfsr.simulation.simulator import Population, Simulator
 SEED = 1234567
 
 
+BOTH_VIEWS = pytest.mark.parametrize("name", ["first", "other sites"])
+"""The second has the flipped state and its gate."""
+
+
 @pytest.fixture
-def model(models):
-    return models["first"]
+def name():
+    return "first"
+
+
+@pytest.fixture
+def model(models, name):
+    return models[name]
 
 
 @pytest.fixture
@@ -41,8 +50,8 @@ def rows():
 
 
 @pytest.fixture
-def device(folder, exported, rows, model):
-    with Device.open(folder, model=exported["first"]) as opened:
+def device(folder, exported, rows, model, name):
+    with Device.open(folder, model=exported[name]) as opened:
         for row in rows.tolist():
             opened.record(model.catalog.item_id(row))
         yield opened
@@ -87,6 +96,7 @@ def by_name(message, fields):
     return dict(zip([field.name for field in fields], message.split([f.bytes for f in fields]), strict=True))
 
 
+@BOTH_VIEWS
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_upload_is_the_simulators_for_the_same_person(device, model, rows, seeded, kind):
     config, _, broadcast = round_of(model, **KINDS[kind])

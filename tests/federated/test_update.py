@@ -47,6 +47,19 @@ def test_the_fields_of_a_message_are_these_and_no_others(world):
     assert wire_bytes(world.broadcast(config).weights, 5) == 4 * sum(int(np.prod(s)) for _, s in MESSAGE)
 
 
+def test_the_flipped_state_adds_three_tensors_and_a_site(world):
+    config = world.config(**SMALL | {"model": {"blocks": 1, "view": "associative"}})
+    fields = wire_fields(world.broadcast(config).weights, len(world.sites(config).names))
+    shapes = {field.name.removeprefix("delta.blocks.0."): field.shape for field in fields}
+    plain = {name.removeprefix("delta.blocks.0."): shape for name, shape in MESSAGE}
+    changed = {name: shape for name, shape in shapes.items() if plain.get(name) != shape}
+    assert changed == {
+        "flip": (2,), "flip_norm": (16,), "gate_bias": (2,),
+        "project": (16, 48), "project_bias": (28,), "spread": (6,), "within": (16,),
+    }  # fmt: skip
+    assert plain.keys() <= shapes.keys()
+
+
 @pytest.mark.parametrize("bits", FEW_BITS)
 def test_the_fields_of_a_compressed_message_are_these_and_no_others(world, bits):
     weights = world.broadcast(world.config(**SMALL)).weights

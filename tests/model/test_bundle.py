@@ -21,7 +21,7 @@ from pfsr.model.bundle import open_bundle, save_bundle, write_tensors
 from pfsr.model.encoder import init_weights
 from pfsr.model.recommender import Recommender
 
-SMALL = ModelConfig(d_model=8, d_state=2, heads=2, blocks=1)
+SMALL = ModelConfig(d_model=8, d_state=2, heads=2, blocks=1, view="associative")
 ODD_IDS = (
     1, "1", True, 1.0, -0.0, float("inf"), 2**80, b"\x00\xff", uuid.UUID(int=7), (1, ("a", 2.5)), "",
     dt.datetime(2024, 2, 29, 1, 2, 3, 4), dt.date(2024, 2, 29), "line\nbreak \x7f \"q\"", "日本", "\ud800",

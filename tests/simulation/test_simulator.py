@@ -17,7 +17,7 @@ SWITCHES = {
     "sampled": {"objective": {"loss": "sampled"}},
     "sampled, three steps": {"objective": {"loss": "sampled"}, "federated": {"local_steps": 3}},
     "everything competes": {"objective": {"seen": "kept"}},
-    "forward, hard": {"model": {"view": "forward"}, "response": {"mode": "hard"}},
+    "flipped, hard": {"model": {"view": "associative"}, "response": {"mode": "hard"}},
     "off": {"response": {"mode": "off"}},
 }
 

@@ -41,8 +41,8 @@ def compare(  # noqa: PLR0913 - a command line
 ) -> None:
     """Compare methods on the same split: a table with intervals, slices and costs, and a report.
 
-    Every method with every seed is a cell in a folder of its own. Cells that are done are kept, those that
-    were stopped (Ctrl-C) go on where they stood when the same command is given again.
+    Every method with every seed, at every rate, is a cell in a folder of its own. Cells that are done are
+    kept, those that were stopped (Ctrl-C) go on where they stood when the same command is given again.
 
     Parameters
     ----------
@@ -53,8 +53,9 @@ def compare(  # noqa: PLR0913 - a command line
     seeds
         How many (3), counted from the recipe's, or which (0,1,7).
     rates
-        Factors of every method's own server rate to try (0.5,1,2); the table shows each method at the one
-        that ranks the validation events best.
+        Factors of every method's own server rate to try, all of them named (0.5,1,2): so many times the work.
+        Each method is shown at the one that ranks the validation events best. Rules and models alone on a
+        device have no server rate and one cell. (default: 1)
     out
         The folder of the comparison (default: runs/compare-NAME).
     data
@@ -133,7 +134,7 @@ def _plan_table(comparison: Comparison, estimates: list[Estimate]) -> Table:
 
 def _conclude(comparison: Comparison, filled: Filled, console: Console) -> None:
     if filled.ranked:
-        console.print(_results(filled))
+        console.print(_results(filled, comparison.tries_rates))
     say(console, f"results  {results_path(comparison)}\nreport   {report_path(comparison)}")
     if not filled.whole:
         say(console, "stopped; the same command goes on")
@@ -143,11 +144,12 @@ def _conclude(comparison: Comparison, filled: Filled, console: Console) -> None:
         raise SystemExit(1)
 
 
-def _results(filled: Filled) -> Table:
+def _results(filled: Filled, rates: bool) -> Table:
     found = methods_table(filled.ranked)
     table = Table(title="test events", title_justify="left")
     against = next(name for name in found.columns if name.startswith("against"))
-    shown = {found.columns.index(name): small for name, small in (PRINTED | {against: False}).items()}
+    wanted = PRINTED | {against: False} | ({"rate": False} if rates else {})
+    shown = {found.columns.index(name): small for name, small in wanted.items()}
     for index, small in shown.items():
         whole = small or not index
         table.add_column(found.columns[index], justify="right" if index else "left", no_wrap=whole)

@@ -1,4 +1,4 @@
-"""A cell of the table: one method with one seed, in a folder of its own, and what it leaves there."""
+"""A cell of the table: a method with a seed at a rate, in a folder of its own, and what it leaves there."""
 
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,6 +13,7 @@ from pfsr.evaluation.result import Evaluation
 from pfsr.runs.folder import RunFolder, read_json
 
 Metrics = dict[str, float]
+Part = Literal["test", "validation"]
 
 
 class MadeOf(Section):
@@ -79,12 +80,12 @@ class CellResult(Section):
 
     wanted: Wanted
     own: str
-    metrics: dict[Literal["test", "validation"], dict[str, Metrics]]
+    metrics: dict[Part, dict[str, Metrics]]
     cost: Cost
 
 
 class Cell(NamedTuple):
-    """One method with one seed.
+    """One method with one seed, at one rate.
 
     Attributes:
         method: what it is.
@@ -186,9 +187,12 @@ def made_of(
 
 
 def _at_rate(config: Config, factor: float) -> Config:
+    """Scale the server rate; where the server averages, the local rate too: an average goes no further."""
     federated = config.federated
-    changed = federated.model_copy(update={"server_rate": federated.server_rate * factor})
-    return config.model_copy(update={"federated": changed})
+    changed = {"server_rate": federated.server_rate * factor}
+    if federated.server in ("fedavg", "fedavgm"):
+        changed["local_rate"] = federated.local_rate * factor
+    return config.model_copy(update={"federated": federated.model_copy(update=changed)})
 
 
 def _read(path: Path) -> CellResult | None:

@@ -5,14 +5,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pfsr.comparison.learning import curves
 from pfsr.comparison.plan import Comparison
+from pfsr.comparison.rates import rates_table
 from pfsr.comparison.signal_section import HEADING, READING, SignalSection, signal_section
 from pfsr.comparison.standing import Standing, best_rival, standings
 from pfsr.comparison.tables import markdown, methods_table, slices_table
 from pfsr.evaluation.page import replace_file, write_page
+from pfsr.evaluation.tables import Table
 
 if TYPE_CHECKING:
     from pfsr.evaluation.drawing import Drawing
 
+RATES = (
+    "Validation NDCG@10 at factors of each method's own server rate, mean over the seeds. The strong one is "
+    "the highest over the seeds that all rates begun so far have, and the one that all else here shows; "
+    "where it is the lowest or the highest of those tried, a better one may lie beyond."
+)
 SLICING = (
     "History is the number of events before the target. Cold people have at most one training event; cold "
     "items occur in nobody's training events. Tied targets share their time with the event before: the order "
@@ -27,16 +34,24 @@ class Left(NamedTuple):
     status: str
 
 
+class _Found(NamedTuple):
+    ranked: list[Standing]
+    signal: SignalSection | None
+    rates: Table | None
+    unfinished: list[Left]
+
+
 def conclude(comparison: Comparison, unfinished: list[Left]) -> list[Standing]:
     """Write both files from the cells that are done; return how the methods stand.
 
     Raises:
         PfsrError: jinja2 is missing; ``results.md`` is written all the same.
     """
-    ranked, signal = standings(comparison), signal_section(comparison)
-    replace_file(results_path(comparison), _results(comparison, ranked, signal, unfinished).encode())
+    found = _find(comparison, unfinished)
+    ranked, signal = found.ranked, found.signal
+    replace_file(results_path(comparison), _results(comparison, found).encode())
     write_page(
-        report_path(comparison), "comparison.html", _drawings(comparison, ranked),
+        report_path(comparison), "comparison.html", _drawings(comparison.at_best_rates(), ranked),
         {
             "title": _title(comparison),
             "summary": _summary(comparison),
@@ -44,6 +59,8 @@ def conclude(comparison: Comparison, unfinished: list[Left]) -> list[Standing]:
             "cells": len(comparison.cells),
             "methods": methods_table(ranked) if ranked else None,
             "reading": _reading(ranked),
+            "rates": found.rates,
+            "rates_reading": RATES,
             "slices": slices_table(ranked) if ranked else None,
             "slicing": SLICING,
             "signal": signal,
@@ -66,14 +83,22 @@ def report_path(comparison: Comparison) -> Path:
     return comparison.out / "report.html"
 
 
-def _results(
-    comparison: Comparison, ranked: list[Standing], signal: SignalSection | None, unfinished: list[Left]
-) -> str:
+def _find(comparison: Comparison, unfinished: list[Left]) -> _Found:
+    """Gather what there is to tell, of one and the same choice of rates."""
+    best = comparison.at_best_rates()
+    return _Found(standings(best), signal_section(best), rates_table(comparison.cells), unfinished)
+
+
+def _results(comparison: Comparison, found: _Found) -> str:
+    ranked, signal, rates, unfinished = found
     parts = [f"# {_title(comparison)}", f"    {comparison.command}", _summary(comparison)]
     if unfinished:
         parts.append(f"**{len(unfinished)} of {len(comparison.cells)} cells are unfinished** (listed below).")
     if ranked:
         parts += [markdown(methods_table(ranked)), _reading(ranked)]
+    if rates:
+        parts += ["## Rates tried", markdown(rates), RATES]
+    if ranked:
         parts += ["## Who is served how well", markdown(slices_table(ranked)), SLICING]
     if signal:
         parts += [f"## {HEADING}", READING, markdown(signal.table), f"**{signal.claim}**"]
@@ -106,7 +131,7 @@ def _reading(ranked: list[Standing]) -> str:
         "counted against the method; NLL in nats, over the items ranked. Sorted by NDCG@10. A person's "
         "metric is its mean over the seeds; 95 % intervals are a percentile bootstrap over people. Worst "
         "decile: the tenth of the people with the highest NLL under each method itself. Rate: of the server "
-        "optimizer; where several were tried, the one with the highest validation NDCG@10. MB up: what the "
+        "optimizer. MB up: what the "
         "average person sends during the whole training; minutes: of training, on the machine of the "
         "comparison."
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import NamedTuple
 
-from pfsr.comparison.cell import Cell, MadeOf
+from pfsr.comparison.cell import Cell, MadeOf, result_file
 from pfsr.comparison.cores import keep_to, quiet_libraries
 from pfsr.errors import PfsrError
 from pfsr.runs.folder import read_json, write_json
@@ -80,9 +80,13 @@ def _stands(cell: Cell, known: dict[str, float], failed: dict[str, str]) -> Esti
     if cell.result():
         return Estimate("done", seconds, 0.0)
     done = cell.rounds_done()
-    status = f"at round {done:,} of {rounds:,}" if done else "to do"
+    status = f"at round {done:,} of {rounds:,}" if done else _not_begun(cell)
     left = (UNKNOWN_SECONDS if seconds is None else seconds) * max(1 - done / rounds, 0.01)
     return Estimate(status, seconds, left, failed.get(key, ""))
+
+
+def _not_begun(cell: Cell) -> str:
+    return "anew: other settings" if result_file(cell.folder).exists() else "to do"
 
 
 def _spent(cell: Cell) -> float:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pfsr.comparison.cell import Cell
+from pfsr.comparison.cell import Cell, Part
 from pfsr.comparison.conclude import Left, conclude
 from pfsr.comparison.estimate import Estimate
 from pfsr.comparison.plan import Comparison
@@ -97,6 +97,8 @@ class Bar:
             for cell, one in zip(comparison.cells, estimates, strict=True)
         }
         self._at_first = {cell.label: share_done(cell) for cell in comparison.cells if cell.rounds_done()}
+        # While rates are chosen, nobody is to choose by the test.
+        self._told: Part = "validation" if comparison.tries_rates else "test"
         self._ended = {label for label, seconds in self._seconds.items() if not seconds}
         columns = (TextColumn("{task.fields[cells]} cells"), BarColumn(), TextColumn("left"))
         ending = (TimeRemainingColumn(), TextColumn("{task.fields[at_work]}"))
@@ -125,9 +127,9 @@ class Bar:
         if failure is not None or found is None:
             say(self.console, f"failed  {cell.label}: {failure}")
             return
-        ndcg = found.metrics["test"][found.own]["NDCG@10"]
+        ndcg = found.metrics[self._told][found.own]["NDCG@10"]
         spent = duration(found.cost.train_seconds + found.cost.judge_seconds)
-        say(self.console, f"done    {cell.label}: test NDCG@10 {ndcg:.4f}, {spent}")
+        say(self.console, f"done    {cell.label}: {self._told} NDCG@10 {ndcg:.4f}, {spent}")
 
     def _cells(self) -> str:
         return f"{len(self._ended)} of {len(self._seconds)}"

@@ -27,10 +27,10 @@ class Curve(NamedTuple):
 
 def curves(comparison: Comparison) -> list[Curve]:
     """Return the curves of the methods with a finished run, of the looks that all its seeds have."""
-    people, shown = comparison.facts["people"], comparison.shown()
+    people = comparison.facts["people"]
     found = []
     for method in comparison.methods:
-        cells = [one for one in shown if one.method.name == method.name and one.result()]
+        cells = [one for one in comparison.cells if one.method.name == method.name and one.result()]
         if method.kind != "run" or not cells:
             continue
         central = cells[0].wanted.made_of.config.training == "central"

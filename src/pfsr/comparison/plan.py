@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pfsr.comparison.cell import Cell, Wanted, made_of
 from pfsr.comparison.method import BUILT_IN, Method, find_method
-from pfsr.comparison.rates import shown
+from pfsr.comparison.rates import at_best_rates
 from pfsr.config import Config, merge, resolve
 from pfsr.data.loading import load_config
 from pfsr.data.split import split
@@ -41,9 +41,14 @@ class Comparison(NamedTuple):
         """The methods, each once, in the order of their cells."""
         return list({cell.method.name: cell.method for cell in self.cells}.values())
 
-    def shown(self) -> list[Cell]:
-        """Return the cells of every method at the best of its rates that are done so far."""
-        return shown(self.cells)
+    @property
+    def tries_rates(self) -> bool:
+        """Whether a method is made at another rate than its own."""
+        return any(cell.factor != 1 for cell in self.cells)
+
+    def at_best_rates(self) -> "Comparison":
+        """Return the table of every method at the best of its rates that are done so far."""
+        return self._replace(cells=at_best_rates(self.cells))
 
 
 def plan(

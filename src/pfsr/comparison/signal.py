@@ -93,12 +93,12 @@ def _signal(comparison: Comparison, name: str, reference: dict[int, Evaluation])
         if shared is not None:
             own[seed] = paired_differences(personal, shared)["NLL"]
     gain, ndcg = ({seed: one[metric] for seed, one in gains.items()} for metric in ("NLL", "NDCG@10"))
-    wanted = sum(cell.method.name == name for cell in comparison.shown())
+    wanted = sum(cell.method.name == name for cell in comparison.cells)
     return Signal(name, wanted, gain, own, ndcg, retention(cells))
 
 
 def _finished(comparison: Comparison, name: str) -> list[Cell]:
-    return [cell for cell in comparison.shown() if cell.method.name == name and cell.result()]
+    return [cell for cell in comparison.cells if cell.method.name == name and cell.result()]
 
 
 def _is_personal(cell: Cell) -> bool:

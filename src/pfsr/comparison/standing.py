@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pfsr.comparison.cell import Cell, CellResult, Cost
+from pfsr.comparison.cell import CellResult, Cost
 from pfsr.comparison.method import Method
 from pfsr.comparison.plan import Comparison
 from pfsr.errors import PfsrError
@@ -27,14 +27,12 @@ class Standing:
         wanted: how many seeds were asked for.
         results: one per finished seed.
         evaluations: ranks per person, one per finished seed.
-        rates: all the server rates that were to be tried, smallest first.
     """
 
     method: Method
     wanted: int
     results: list[CellResult]
     evaluations: list[Evaluation]
-    rates: tuple[float, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -50,7 +48,7 @@ class Standing:
 
     @property
     def rate(self) -> float | None:
-        """The server rate that it is shown at; None where there is none."""
+        """The server rate; None where there is none."""
         federated = self.results[0].wanted.made_of.config.federated
         return None if self.method.kind in ("rule", "local") else federated.server_rate
 
@@ -96,8 +94,7 @@ class Standing:
 
 def standings(comparison: Comparison) -> list[Standing]:
     """Return the methods with a finished seed, the highest NDCG@10 first."""
-    shown = comparison.shown()
-    found = [_standing(comparison, method, shown) for method in comparison.methods]
+    found = [_standing(comparison, method) for method in comparison.methods]
     return sorted(
         (one for one in found if one.results), key=lambda one: -float(one.per_person["NDCG@10"].mean())
     )
@@ -108,9 +105,7 @@ def best_rival(ranked: list[Standing]) -> Standing | None:
     return next((one for one in ranked if not one.method.ours), None)
 
 
-def _standing(comparison: Comparison, method: Method, shown: list[Cell]) -> Standing:
-    cells = [cell for cell in shown if cell.method.name == method.name]
+def _standing(comparison: Comparison, method: Method) -> Standing:
+    cells = [cell for cell in comparison.cells if cell.method.name == method.name]
     done = [(result, cell.evaluation()) for cell in cells if (result := cell.result())]
-    tried = [cell.wanted.made_of.config for cell in comparison.cells if cell.method.name == method.name]
-    rates = tuple(sorted({config.federated.server_rate for config in tried}))
-    return Standing(method, len(cells), [result for result, _ in done], [found for _, found in done], rates)
+    return Standing(method, len(cells), [result for result, _ in done], [found for _, found in done])

@@ -79,15 +79,8 @@ def _cost(one: Standing) -> list[Cell]:
     # A run is trained and then judged; rules and copies are made while they are judged.
     spent = cost["train_seconds"] + (cost["judge_seconds"] if one.method.kind != "run" else 0.0)
     rounds = f"{cost['rounds']:,.0f}" if cost["rounds"] else "–"
-    return [Cell(rounds), _rate(one), Cell(sent), Cell(f"{spent / 60:.1f}")]
-
-
-def _rate(one: Standing) -> Cell:
-    """Return the server rate, and whether it is the last of those tried: then a better one may lie beyond."""
-    if one.rate is None:
-        return Cell("–")
-    ends = {one.rates[0]: "lowest tried", one.rates[-1]: "highest tried"} if len(one.rates) > 1 else {}
-    return Cell(f"{one.rate:.4g}", ends.get(one.rate, ""))
+    rate = "–" if one.rate is None else f"{one.rate:.4g}"
+    return [Cell(rounds), Cell(rate), Cell(sent), Cell(f"{spent / 60:.1f}")]
 
 
 def _interval(found: Interval, strong: bool) -> Cell:

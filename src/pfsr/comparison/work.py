@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from pfsr.comparison.cell import (
     CellResult,
     Cost,
     Metrics,
+    Part,
     Wanted,
     evaluation_file,
     finished,
@@ -31,7 +31,7 @@ from pfsr.runs.judging import Bench, judge, models
 from pfsr.runs.train import Interrupted, Run, read_metrics, reopen_run, start_run, train
 from pfsr.runs.watcher import Watcher
 
-PARTS: tuple[Literal["test", "validation"], ...] = ("validation", "test")
+PARTS: tuple[Part, ...] = ("validation", "test")
 
 
 def make_cell(folder: RunFolder, wanted: Wanted, watcher: Watcher) -> None:
@@ -127,8 +127,8 @@ def _copies(bench: Bench, wanted: Wanted) -> Scorer:
 
 def _judged(
     folder: RunFolder, bench: Bench, methods: list[Scorer], watcher: Watcher
-) -> dict[Literal["test", "validation"], dict[str, Metrics]]:
-    metrics: dict[Literal["test", "validation"], dict[str, Metrics]] = {part: {} for part in PARTS}
+) -> dict[Part, dict[str, Metrics]]:
+    metrics: dict[Part, dict[str, Metrics]] = {part: {} for part in PARTS}
     for part in PARTS:
         for scorer in methods:
             found = judge(bench, Stoppable(scorer, watcher), getattr(bench.split, part))
