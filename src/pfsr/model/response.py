@@ -1,8 +1,8 @@
 """Variable Response: private per-person offsets, the sites where they act, how strongly they respond.
 
 A person's offsets e are one flat vector (a few hundred floats); zero means the global model. They act on
-the step bias, skip, output scale and gate bias of every Associative Mamba Block, and on the final query
-(scale and vector); under another encoder on the query alone.
+the step bias, skip and output scale of every Associative Mamba Block (and on its gate bias where it reads
+the flipped state), and on the final query (scale and vector); under another encoder on the query alone.
 Source: "Personalized Federated Sequential Recommender" (arXiv 2603.22349), Variable Response Mechanism;
 Fisher-driven personalization as in FedDPA (NeurIPS 2023).
 
