@@ -15,7 +15,6 @@ from cyclopts import App
 from measure import prepare, show
 
 from pfsr import train
-from pfsr.config import read_recipe, resolve
 from pfsr.data import load_config
 from pfsr.data.split import split
 from pfsr.device.manifest import Table
@@ -24,6 +23,7 @@ from pfsr.evaluation.intervals import bootstrap
 from pfsr.export.tables import stored_table, with_table
 from pfsr.model.bundle import open_bundle
 from pfsr.model.encoder import ITEMS
+from pfsr.recipe import read_recipe, resolve
 from pfsr.runs.folder import RunFolder, open_run
 from pfsr.runs.judging import Bench, judge, some_of
 from pfsr.runs.scoring import ModelScorer

@@ -23,13 +23,14 @@ from measure import Cost, Job, interleave, middle, prepare, ratio, say, show
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from pfsr.config import Config, resolve
+from pfsr.config import Config
 from pfsr.federated.batch import ClientBatch
 from pfsr.federated.client import local_update
 from pfsr.federated.partition import new_private
 from pfsr.federated.rounds import first_state, run_round
 from pfsr.model.response import response_sites
 from pfsr.model.scan import CHUNK
+from pfsr.recipe import resolve
 from pfsr.simulation.simulator import Simulator, available_cores
 
 app = App(help=__doc__)

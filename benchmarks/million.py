@@ -16,9 +16,10 @@ from clients import Clients, everybody, simulator_of
 from cyclopts import App
 from measure import Cost, Job, interleave, middle, prepare, ratio, say, show
 
-from pfsr.config import Config, resolve
+from pfsr.config import Config
 from pfsr.data import large_population
 from pfsr.federated.rounds import first_state, run_round
+from pfsr.recipe import resolve
 from pfsr.runs.facts import peak_memory_bytes
 from pfsr.simulation.simulator import Simulator
 

@@ -18,7 +18,8 @@ from clients import Clients, broadcast_of, clients_of_file, simulator_of, synthe
 from cyclopts import App, Parameter
 from measure import interleave, middle, prepare, ratio, say, show
 
-from pfsr.config import Config, resolve
+from pfsr.config import Config
+from pfsr.recipe import resolve
 from pfsr.simulation.simulator import BATCH, available_cores
 
 app = App(help=__doc__)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pfsr.baselines import central
 from pfsr.baselines.central import Pooled
-from pfsr.config import Config, resolve
+from pfsr.config import Config
 from pfsr.data.population import large_population
 from pfsr.data.sequences import Sequences
 from pfsr.federated.aggregate import PartialSum, pseudo_gradient
@@ -24,6 +24,7 @@ from pfsr.federated.seeds import derive
 from pfsr.federated.view import Broadcast
 from pfsr.model.encoder import encode
 from pfsr.model.response import response_sites
+from pfsr.recipe import resolve
 from pfsr.simulation.private_store import PrivateStore
 from pfsr.simulation.simulator import Population, Simulator
 

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from pfsr.baselines import finetuned
 from pfsr.baselines.finetuned import FineTuned, Tuning
-from pfsr.config import Config, resolve
+from pfsr.config import Config
 from pfsr.data.catalog import Catalog
 from pfsr.data.population import large_population
 from pfsr.data.sequences import Sequences
 from pfsr.federated.rounds import first_state, make_broadcast
 from pfsr.model.encoder import encode
 from pfsr.model.recommender import Recommender
+from pfsr.recipe import resolve
 
 ITEMS = 15
 PEOPLE = large_population(24, ITEMS, 9.0).sequences

@@ -7,7 +7,7 @@ import pytest
 
 from pfsr.comparison.cell import made_of
 from pfsr.comparison.method import read_method
-from pfsr.config import resolve
+from pfsr.recipe import resolve
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(p.stem for p in BENCHMARKS.glob("*.py") if "@app.default" in p.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pfsr.comparison.plan import Comparison, plan
-from pfsr.config import merge
+from pfsr.recipe import merge
 
 SETTINGS: dict[str, Any] = {
     "name": "tiny",

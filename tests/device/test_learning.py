@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from pfsr.config import Config, resolve
+from pfsr.config import Config
 from pfsr.data.sequences import Sequences
 from pfsr.device.device import Device
 from pfsr.device.store import Store
 from pfsr.errors import PfsrError
 from pfsr.federated.rounds import first_state, make_broadcast
 from pfsr.model.adaptation import Adaptation
+from pfsr.recipe import resolve
 from pfsr.simulation.private_store import PrivateStore
 from pfsr.simulation.simulator import Population, Simulator
 

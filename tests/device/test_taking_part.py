@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from pfsr.config import resolve
 from pfsr.data.catalog import Catalog
 from pfsr.data.sequences import Sequences
 from pfsr.device import learner
@@ -24,6 +23,7 @@ from pfsr.federated.client import local_update
 from pfsr.federated.partition import new_private
 from pfsr.federated.rounds import first_state, make_broadcast
 from pfsr.federated.update import unwire, wire, wire_fields
+from pfsr.recipe import resolve
 from pfsr.simulation.private_store import PrivateStore
 from pfsr.simulation.simulator import Population, Simulator
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pfsr.config import read_recipe, resolve
+from pfsr.recipe import read_recipe, resolve
 from pfsr.runs.conclude import evaluate_run
 from pfsr.runs.folder import new_run
 from pfsr.runs.train import start_run, train

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pfsr.config import Config, resolve
+from pfsr.config import Config
 from pfsr.federated.aggregate import PartialSum, add, partial_sum
 from pfsr.federated.batch import ClientBatch, client_batch
 from pfsr.federated.client import local_update
@@ -16,6 +16,7 @@ from pfsr.federated.update import Updates, dense_delta
 from pfsr.federated.view import Broadcast
 from pfsr.model.encoder import ITEMS
 from pfsr.model.response import Sites, response_sites
+from pfsr.recipe import resolve
 
 BASE: dict[str, Any] = {
     "model": {

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pfsr.config import resolve
 from pfsr.errors import PfsrError
 from pfsr.federated.partition import new_private
 from pfsr.model.encoder import encode
 from pfsr.model.magnitude import FREE_SPREAD
+from pfsr.recipe import resolve
 
 HEADS = {
     "head": lambda q, e, scale: q + q @ e.view(len(scale), -1),

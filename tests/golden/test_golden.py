@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pfsr.config import resolve
 from pfsr.data import synthetic_world
 from pfsr.evaluation.metrics import per_person
+from pfsr.recipe import resolve
 from pfsr.runs.folder import new_run
 from pfsr.runs.train import read_metrics, start_run, train
 from pfsr.runs.watcher import Quiet

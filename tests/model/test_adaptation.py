@@ -6,13 +6,14 @@ import pytest
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from pfsr.config import ModelConfig, resolve
+from pfsr.config import ModelConfig
 from pfsr.data.catalog import Catalog
 from pfsr.errors import PfsrError
 from pfsr.model.adaptation import Adaptation
 from pfsr.model.bundle import open_bundle, read_adaptation, save_bundle
 from pfsr.model.encoder import init_weights
 from pfsr.model.recommender import Recommender
+from pfsr.recipe import resolve
 
 SMALL = ModelConfig(d_model=8, heads=2, d_state=2, blocks=1)
 CONFIG = resolve(

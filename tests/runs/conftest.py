@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pfsr.config import Config, resolve
+from pfsr.config import Config
+from pfsr.recipe import resolve
 from pfsr.runs.folder import new_run
 from pfsr.runs.train import Run, start_run, train
 from pfsr.runs.watcher import Quiet

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from pfsr.config import resolve
 from pfsr.data.loading import load_config
 from pfsr.model import bundle
+from pfsr.recipe import resolve
 from pfsr.runs import checkpoint, folder
 from pfsr.runs import train as training
 from pfsr.runs.folder import new_run, open_run, read_json

@@ -4,11 +4,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pfsr.config import Config, resolve
+from pfsr.config import Config
 from pfsr.data.sequences import Sequences
 from pfsr.federated.cohort import eligible
 from pfsr.federated.rounds import RoundReport, ServerState, first_state, run_round
 from pfsr.model.response import response_sites
+from pfsr.recipe import resolve
 from pfsr.simulation.private_store import PrivateStore
 from pfsr.simulation.simulator import Population, Simulator
 

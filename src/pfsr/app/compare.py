@@ -18,8 +18,8 @@ from pfsr.comparison.plan import Comparison, parse_seeds
 from pfsr.comparison.plan import plan as plan_comparison
 from pfsr.comparison.rates import parse_factors
 from pfsr.comparison.tables import methods_table
-from pfsr.config import merge, read_recipe, resolve
 from pfsr.evaluation.tables import Cell, duration
+from pfsr.recipe import merge, read_recipe, resolve
 from pfsr.runs.watcher import say
 from pfsr.simulation.simulator import available_cores
 

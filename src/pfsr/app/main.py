@@ -7,8 +7,8 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 from rich.console import Console
 
-from pfsr.config import explain
 from pfsr.errors import PfsrError
+from pfsr.recipe import explain
 
 app = App(
     name="pfsr",

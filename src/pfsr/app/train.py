@@ -7,8 +7,9 @@ from cyclopts import Parameter
 from pydantic import model_validator
 from rich.console import Console
 
-from pfsr.config import Config, ModelConfig, ResponseConfig, merge, read_recipe, resolve
+from pfsr.config import Config, ModelConfig, ResponseConfig
 from pfsr.errors import PfsrError
+from pfsr.recipe import merge, read_recipe, resolve
 from pfsr.runs.conclude import evaluate_run, report_run, results_table
 from pfsr.runs.folder import new_run, open_run
 from pfsr.runs.train import Interrupted, Run, reopen_run, start_run

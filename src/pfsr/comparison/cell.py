@@ -7,9 +7,10 @@ from pydantic import ValidationError
 
 from pfsr.comparison.finetuning import Tuning
 from pfsr.comparison.method import Method
-from pfsr.config import Config, Section, merge, resolve
+from pfsr.config import Config, Section
 from pfsr.errors import PfsrError
 from pfsr.evaluation.result import Evaluation
+from pfsr.recipe import merge, resolve
 from pfsr.runs.folder import RunFolder, read_json
 
 Metrics = dict[str, float]

@@ -35,6 +35,7 @@ class Left(NamedTuple):
 
 
 class _Found(NamedTuple):
+    best: Comparison
     ranked: list[Standing]
     signal: SignalSection | None
     rates: Table | None
@@ -51,7 +52,7 @@ def conclude(comparison: Comparison, unfinished: list[Left]) -> list[Standing]:
     ranked, signal = found.ranked, found.signal
     replace_file(results_path(comparison), _results(comparison, found).encode())
     write_page(
-        report_path(comparison), "comparison.html", _drawings(comparison.at_best_rates(), ranked),
+        report_path(comparison), "comparison.html", _drawings(found.best, ranked),
         {
             "title": _title(comparison),
             "summary": _summary(comparison),
@@ -86,11 +87,11 @@ def report_path(comparison: Comparison) -> Path:
 def _find(comparison: Comparison, unfinished: list[Left]) -> _Found:
     """Gather what there is to tell, of one and the same choice of rates."""
     best = comparison.at_best_rates()
-    return _Found(standings(best), signal_section(best), rates_table(comparison.cells), unfinished)
+    return _Found(best, standings(best), signal_section(best), rates_table(comparison.cells), unfinished)
 
 
 def _results(comparison: Comparison, found: _Found) -> str:
-    ranked, signal, rates, unfinished = found
+    _, ranked, signal, rates, unfinished = found
     parts = [f"# {_title(comparison)}", f"    {comparison.command}", _summary(comparison)]
     if unfinished:
         parts.append(f"**{len(unfinished)} of {len(comparison.cells)} cells are unfinished** (listed below).")

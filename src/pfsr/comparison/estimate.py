@@ -101,8 +101,8 @@ def _spent(cell: Cell) -> float:
 
 
 def _key(what: MadeOf) -> str:
-    """Return the same text for the same work, whatever the seed and the server rate."""
-    federated = what.config.federated.model_copy(update={"server_rate": 1.0})
+    """Return the same text for the same work, whatever the seed and the rates."""
+    federated = what.config.federated.model_copy(update={"server_rate": 1.0, "local_rate": 1.0})
     config = what.config.model_copy(update={"seed": 0, "federated": federated})
     unseeded = what.model_copy(update={"config": config})
     if what.base:

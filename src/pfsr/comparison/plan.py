@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from pfsr.comparison.cell import Cell, Wanted, made_of
 from pfsr.comparison.method import BUILT_IN, Method, find_method
 from pfsr.comparison.rates import at_best_rates
-from pfsr.config import Config, merge, resolve
+from pfsr.config import Config
 from pfsr.data.loading import load_config
 from pfsr.data.split import split
 from pfsr.errors import PfsrError
+from pfsr.recipe import merge, resolve
 from pfsr.runs.facts import data_facts
 from pfsr.runs.folder import RunFolder
 from pfsr.runs.judging import Bench

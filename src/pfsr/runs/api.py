@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from pfsr.config import resolve
 from pfsr.data.dataset import Dataset
 from pfsr.errors import PfsrError
 from pfsr.model.bundle import open_bundle
 from pfsr.model.recommender import Recommender
+from pfsr.recipe import resolve
 from pfsr.runs.conclude import evaluate_run, report_run
 from pfsr.runs.folder import new_run
 from pfsr.runs.folder import open_run as open_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pfsr.baselines.central import Pooled
-from pfsr.config import Config, resolve
+from pfsr.config import Config
 from pfsr.data.dataset import Dataset
 from pfsr.data.loading import load_config
 from pfsr.data.split import split
@@ -18,6 +18,7 @@ from pfsr.model.adaptation import Adaptation
 from pfsr.model.bundle import open_bundle, save_bundle
 from pfsr.model.recommender import Recommender
 from pfsr.model.response import response_sites
+from pfsr.recipe import resolve
 from pfsr.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pfsr.runs.facts import gather_facts, peak_memory_bytes
 from pfsr.runs.folder import RunFolder, clear_run, read_json, write_json
