@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pfsr.config import Config
 from pfsr.errors import PfsrError
 from pfsr.recipe import merge, read_recipe, resolve
 
