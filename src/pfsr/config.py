@@ -172,8 +172,8 @@ class FederatedConfig(Section):
     """FedProx: pull of local steps back to the broadcast model (needs two local steps to matter)."""
     upload_bits: Annotated[Literal[32, 8, 4, 2, 1], BeforeValidator(_whole)] = 32
     """Bits a number of an upload; fewer than 32: rotated at random and rounded without bias."""
-    download_bits: Annotated[Literal[32, 16], BeforeValidator(_whole)] = 32
-    """Bits a number of a download; 16: the clients learn on weights in half precision."""
+    download_bits: Annotated[Literal[32, 16, 8], BeforeValidator(_whole)] = 32
+    """Bits a number of a download; fewer than 32: clients learn on rounded weights (the server's stay)."""
     server: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedadam"
     """Server optimizer (textbook FedAvg: fedavg, server_rate = local_rate, warmup 0, final_rate 1)."""
     server_rate: Rate = 6e-3

@@ -88,6 +88,7 @@ KINDS = {
         "federated": {"download_bits": 16, "window": 30, "local_steps": 2},
         "objective": {"loss": "sampled", "negatives": 12},
     },
+    "8 bits down": {"federated": {"download_bits": 8, "upload_bits": 4}},
     "no offsets": {"response": {"mode": "off"}},
 }
 

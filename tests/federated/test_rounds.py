@@ -3,6 +3,9 @@ import pytest
 import torch
 
 from pfsr.errors import PfsrError
+from pfsr.federated.aggregate import pseudo_gradient
+from pfsr.federated.cohort import sample_cohort
+from pfsr.federated.download import travelling
 from pfsr.federated.rounds import (
     RoundReport,
     ServerState,
@@ -11,6 +14,7 @@ from pfsr.federated.rounds import (
     run_round,
     uses_sampled_loss,
 )
+from pfsr.federated.server import server_step
 from pfsr.federated.update import wire_bytes
 from pfsr.model.magnitude import FIRST_LIMIT, FIRST_SPREAD
 
@@ -63,10 +67,10 @@ def test_training_lowers_the_loss(world, seen):
     assert reports[-1].loss < 0.3 * reports[0].loss
 
 
-@pytest.mark.parametrize(("bits", "loss"), [(1, "full"), (4, "sampled")])
-def test_training_with_few_bits_lowers_the_loss(world, bits, loss):
+@pytest.mark.parametrize(("bits", "down", "loss"), [(1, 8, "full"), (4, 16, "sampled")])
+def test_training_with_few_bits_lowers_the_loss(world, bits, down, loss):
     cycles = [np.array([(start + i) % 12 + 1 for i in range(14)], np.int32) for start in range(12)]
-    few = {"upload_bits": bits, "download_bits": 16, "cohort": 12, "server_rate": 0.02}
+    few = {"upload_bits": bits, "download_bits": down, "cohort": 12, "server_rate": 0.02}
     sections = {"objective": {"loss": loss}, "response": {"mode": "off"}, "model": {"blocks": 1}}
     _, reports = run(world, world.config(federated=few, **sections), 20, cycles)
     assert reports[-1].loss < 0.4 * reports[0].loss
@@ -122,14 +126,19 @@ def test_clients_learn_on_half_precision_and_the_server_keeps_its_own(world):
     assert make_broadcast(state, world.config()).weights is state.weights
 
 
-def test_a_weight_too_large_for_half_precision_is_refused(world):
-    config = world.config(federated={"download_bits": 16})
+def test_clients_learn_on_eight_bits_and_the_server_keeps_its_own(world):
+    config = world.config(federated={"download_bits": 8})
     state = world.state(config)
-    state.weights["scale"][3] = -65504
-    make_broadcast(state, config)
-    state.weights["scale"][3] = -65520
-    with pytest.raises(PfsrError, match=r"weights of scale exceed 65504.*download_bits"):
-        make_broadcast(state, config)
+    broadcast = make_broadcast(state, config)
+    after, report = run_round(state, EVERYBODY, world.trainer(config), config)
+    same_from_rounded = world.trainer(config)(broadcast, sample_cohort(EVERYBODY, 4, config.seed, 0))
+    gradient = pseudo_gradient(same_from_rounded, config.federated.local_rate)
+    expected, _ = server_step(state.weights, state.moments, gradient, config.federated, 0)
+    assert not torch.equal(broadcast.weights["items"], state.weights["items"])
+    assert all(torch.equal(after.weights[name], expected[name]) for name in expected)
+    sent = travelling(state.weights, 8).values()
+    other = 4 * len(state.spread_G) + 4 * len(state.limits_T) + 16
+    assert report.bytes_down == 4 * (sum(one.bytes for one in sent) + other)
 
 
 @pytest.mark.parametrize("bits", [1, 8])

@@ -1,6 +1,7 @@
 """What a server sends to a device for a round, and what the device sends back: safetensors, never a pickle.
 
-    call      weight.NAME        the shared weights; half precision with federated.download_bits = 16
+    call      weight.NAME        the shared weights, in the bits of federated.download_bits
+              factor.NAME        8 bits alone: what a row of weight.NAME is to be multiplied by
               spread, limits     tau^2 per site group, c per shared tensor
               negatives          sampled loss alone: item rows common to the cohort
               in the header: format, version, round, config, order of the weights, digest of the item ids
@@ -26,6 +27,7 @@ from pfsr.data.catalog import Catalog
 from pfsr.device.manifest import read_catalog, read_manifest
 from pfsr.device.weights import ITEM_SCALE, mapped_weights
 from pfsr.errors import PfsrError
+from pfsr.federated.download import Travelling, travelling
 from pfsr.federated.update import Field, Updates, wire, wire_fields
 from pfsr.federated.view import Broadcast
 from pfsr.model.amb import Weights
@@ -52,8 +54,9 @@ def write_call(broadcast: Broadcast, config: Config, catalog: Catalog) -> bytes:
         config: the run's configuration; the parts that learning needs are sent, without the seed.
         catalog: the items, in the order of the weights.
     """
-    half = config.federated.download_bits == 16
-    tensors = {f"weight.{name}": w.half() if half else w for name, w in broadcast.weights.items()}
+    sent = travelling(broadcast.weights, config.federated.download_bits)
+    tensors = {f"weight.{name}": one.numbers for name, one in sent.items()}
+    tensors |= {f"factor.{name}": one.factors for name, one in sent.items() if one.factors is not None}
     tensors |= {"spread": broadcast.spread_G, "limits": broadcast.limits_T}
     if broadcast.negatives is not None:
         tensors["negatives"] = broadcast.negatives
@@ -72,11 +75,11 @@ def read_call(call: bytes, folder: Path) -> Call:
     header, tensors = _opened(call)
     try:
         config, round_ = Config.model_validate_json(header["config"]), int(header["round"])
-        weights = {name: tensors[f"weight.{name}"].float() for name in json.loads(header["order"])}
+        weights = {name: _weight(tensors, name) for name in json.loads(header["order"])}
         negatives = tensors.get("negatives")
         spread_G, limits_T = tensors["spread"].float(), tensors["limits"].float()
         broadcast = Broadcast(weights, spread_G, limits_T, round_, negatives)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _damaged(str(error).splitlines()[0]) from None
     _check_model(header.get("catalog"), config, folder)
     _check_numbers(broadcast, folder)
@@ -96,6 +99,10 @@ def catalog_digest(catalog: Catalog) -> str:
     """Return the SHA-256, in hex, of the item ids in row order; titles do not count."""
     ids = catalog.to_json()["ids"]
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
+
+def _weight(tensors: Weights, name: str) -> Tensor:
+    return Travelling(tensors[f"weight.{name}"], tensors.get(f"factor.{name}")).read()
 
 
 def _header(format_: str, round_: int) -> dict[str, str]:

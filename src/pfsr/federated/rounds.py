@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from pfsr.config import Config
-from pfsr.errors import PfsrError
 from pfsr.federated.aggregate import PartialSum, pseudo_gradient
 from pfsr.federated.cohort import sample_cohort, who_answers
+from pfsr.federated.download import as_read, travelling
 from pfsr.federated.seeds import derive
 from pfsr.federated.server import Moments, empty_moments, server_step
 from pfsr.federated.update import wire_bytes
@@ -31,9 +31,6 @@ from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEMS, init_weights
 from pfsr.model.magnitude import FIRST_LIMIT, FIRST_SPREAD, next_limits, next_spread
 from pfsr.model.response import response_sites
-
-HALF_MOST = 65504
-"""The largest number in half precision."""
 
 Trainer = Callable[[Broadcast, np.ndarray], PartialSum]
 """Lets the clients (rows of people) learn under a broadcast, and adds up what leaves their devices."""
@@ -111,7 +108,7 @@ def make_broadcast(state: ServerState, config: Config) -> Broadcast:
         random = np.random.default_rng(derive(config.seed, "negatives", state.round))
         drawn = random.choice(items, config.objective.negatives, replace=False, shuffle=False) + 1
         negatives = torch.from_numpy(drawn)
-    weights = state.weights if config.federated.download_bits == 32 else _half(state.weights)
+    weights = as_read(state.weights, config.federated.download_bits)
     return Broadcast(weights, state.spread_G, state.limits_T, state.round, negatives)
 
 
@@ -130,18 +127,6 @@ def _follow(state: ServerState, total: PartialSum, config: Config) -> tuple[Tens
     if config.response.mode == "off":
         return state.spread_G, limits
     return next_spread(state.spread_G, total.spread_G / total.clients), limits
-
-
-def _half(weights: Weights) -> Weights:
-    """Return weights as clients read them from half precision; the server keeps its own as they are."""
-    halves = {name: weight.half() for name, weight in weights.items()}
-    for name, half in halves.items():
-        if bool(half.isinf().any()):
-            raise PfsrError(
-                f"weights of {name} exceed {HALF_MOST}, the most that half precision holds; "
-                "set federated.download_bits to 32 or lower federated.server_rate"
-            )
-    return {name: half.to(weights[name].dtype) for name, half in halves.items()}
 
 
 def _nobody(state: ServerState, cohort: np.ndarray, config: Config) -> RoundReport:
@@ -170,9 +155,9 @@ def _update_bytes(state: ServerState, config: Config) -> int:
 
 
 def _broadcast_bytes(state: ServerState, config: Config) -> int:
-    """Weights in 32 or 16 bits, tau^2 and limits as float32, version and seed of the negatives in 64 bits."""
+    """Weights as they travel, tau^2 and limits as float32, version and seed of the negatives in 64 bits."""
     if config.training == "central":
         return 0
-    numbers = sum(weight.numel() for weight in state.weights.values())
+    sent = travelling(state.weights, config.federated.download_bits)
     rest = 4 * (len(state.spread_G) + len(state.limits_T)) + 16
-    return numbers * config.federated.download_bits // 8 + rest
+    return sum(one.bytes for one in sent.values()) + rest
