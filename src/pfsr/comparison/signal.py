@@ -1,7 +1,8 @@
 """Personalized signal: what private parameters are worth on held-out events, person by person.
 
 PG_u = NLL_u(a separately trained global model) - NLL_u(the method's personal model), in nats, on the test
-events; both of the same seed, and a mean over the seeds for each person.
+events; both of the same seed, and a mean over the seeds for each person. A method with another encoder or
+another budget than the global model has no PG: what it differs by is not its private parameters' doing.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 
 from pfsr.comparison.cell import Cell
 from pfsr.comparison.plan import Comparison
+from pfsr.config import FederatedConfig, ModelConfig
 from pfsr.data.split import Targets
 from pfsr.evaluation.intervals import bootstrap, paired_differences
 from pfsr.evaluation.result import Evaluation
@@ -34,14 +36,16 @@ class Signal:
     Attributes:
         method: its name.
         wanted: how many seeds were asked for.
-        gain: seed -> PG of each person, float64 [people], nats.
+        seeds: how many of them it shares with the reference.
+        gain: seed -> PG of each person, float64 [people], nats; empty where the reference is another model.
         own_gain: seed -> the same against the run's own global model; empty where it has none.
-        ndcg_gain: seed -> NDCG@10 of each person above the reference.
+        ndcg_gain: seed -> NDCG@10 of each person above the reference, where there is PG.
         retention: share of the gain kept without taking part (:func:`retention`); None: it cannot be told.
     """
 
     method: str
     wanted: int
+    seeds: int
     gain: BySeed
     own_gain: BySeed
     ndcg_gain: BySeed
@@ -54,7 +58,7 @@ def signals(comparison: Comparison) -> list[Signal]:
     Raises:
         PfsrError: what a finished cell left is damaged, or belongs to other targets.
     """
-    reference = {cell.wanted.seed: cell.evaluation() for cell in _finished(comparison, REFERENCE)}
+    reference = {cell.wanted.seed: cell for cell in _finished(comparison, REFERENCE)}
     names = [method.name for method in comparison.methods]
     ordered = sorted(names, key=lambda name: (*PERSONALIZED, name).index(name))
     found = (_signal(comparison, name, reference) for name in ordered)
@@ -81,20 +85,28 @@ def retention(cells: list[Cell]) -> float | None:
     return float(np.mean([gain for _, gain in looks])) / adapted.mean if adapted.low > 0 else None
 
 
-def _signal(comparison: Comparison, name: str, reference: dict[int, Evaluation]) -> Signal | None:
+def _signal(comparison: Comparison, name: str, reference: dict[int, Cell]) -> Signal | None:
     cells = [one for one in _finished(comparison, name) if _is_personal(one) and one.wanted.seed in reference]
     if not cells:
         return None
     own, gains = {}, {}
     for cell in cells:
         seed, personal = cell.wanted.seed, cell.evaluation()
-        gains[seed] = paired_differences(personal, reference[seed])
+        if _shared_part(cell) == _shared_part(reference[seed]):
+            gains[seed] = paired_differences(personal, reference[seed].evaluation())
         shared = _own_global(cell)
         if shared is not None:
             own[seed] = paired_differences(personal, shared)["NLL"]
     gain, ndcg = ({seed: one[metric] for seed, one in gains.items()} for metric in ("NLL", "NDCG@10"))
     wanted = sum(cell.method.name == name for cell in comparison.cells)
-    return Signal(name, wanted, gain, own, ndcg, retention(cells))
+    return Signal(name, wanted, len(cells), gain, own, ndcg, retention(cells))
+
+
+def _shared_part(cell: Cell) -> tuple[ModelConfig, FederatedConfig]:
+    """Return the encoder and the budget of a cell: what has to be equal for a gain to be a person's."""
+    config = cell.wanted.made_of.config
+    how = {"local_steps": 1, "local_rate": 1.0, "server_rate": 1.0, "proximal": 0.0}
+    return config.model.model_copy(update={"sites": "response"}), config.federated.model_copy(update=how)
 
 
 def _finished(comparison: Comparison, name: str) -> list[Cell]:

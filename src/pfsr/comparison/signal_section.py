@@ -15,7 +15,7 @@ READING = (
     f"PG is what a person's private parameters are worth: the NLL of the test event, in nats, under a "
     f"separately trained global model ({REFERENCE}, same seed, equal budget; where rates were tried, at its "
     "own best one) less the NLL under the method's personal model; a person's mean over the seeds, then the "
-    "mean over people with its 95 % interval. The "
+    "mean over people with its 95 % interval; a method with another encoder or budget has none. The "
     "global model is separately trained because the shared part of a personalized run leans on the private "
     "parameters: taken alone it may be worse than a global model need be, and flatter the gain (PG over own "
     "global). pfsr-scrambled serves everybody with somebody else's private offsets of pfsr: what is left of "
@@ -61,7 +61,7 @@ def _table(found: list[Signal]) -> Table:
 
 
 def _row(one: Signal) -> list[Cell]:
-    seeds = f"{len(one.gain)}" if len(one.gain) == one.wanted else f"{len(one.gain)} of {one.wanted}"
+    seeds = f"{one.seeds}" if one.seeds == one.wanted else f"{one.seeds} of {one.wanted}"
     kept = "–" if one.retention is None else f"{one.retention:.2f}"
     gains = [_gain(by_seed) for by_seed in (one.gain, one.own_gain, one.ndcg_gain)]
     return [Cell(one.method), Cell(seeds), *gains, Cell(kept)]
