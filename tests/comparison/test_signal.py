@@ -93,12 +93,18 @@ def test_a_hit_more_is_a_gain_of_ndcg(planned):
     assert np.array_equal(found.ndcg_gain[0], np.where(SPREAD < 0, 1.0, np.where(SPREAD > 0.3, -1.0, 0.0)))
 
 
-@pytest.mark.parametrize("other", ["pfsr-flipped", "pfsr-1bit"])
-def test_another_encoder_or_budget_has_a_gain_over_its_own_global_model_alone(planned, other):
-    comparison = planned("pfsr-no-response", other)
+def beside_the_reference(planned, name):
+    """Return a comparison of one method: .4 nats better than the reference, .3 than its own global model."""
+    comparison = planned("pfsr-no-response", name)
     cells = cells_of(comparison)
     write(cells["pfsr-no-response", 0], {"global": 2.0 + SPREAD})
-    write(cells[other, 0], {"global": 1.9 + SPREAD, "personal": 1.6 + SPREAD})
+    write(cells[name, 0], {"global": 1.9 + SPREAD, "personal": 1.6 + SPREAD})
+    return comparison
+
+
+@pytest.mark.parametrize("other", ["pfsr-flipped", "pfsr-1bit"])
+def test_another_encoder_or_budget_has_a_gain_over_its_own_global_model_alone(planned, other):
+    comparison = beside_the_reference(planned, other)
     (found,) = signals(comparison)
     assert (found.method, found.seeds, found.gain, found.ndcg_gain) == (other, 1, {}, {})
     assert np.allclose(found.own_gain[0], 0.3)
@@ -108,11 +114,7 @@ def test_another_encoder_or_budget_has_a_gain_over_its_own_global_model_alone(pl
 
 @pytest.mark.parametrize("rival", ["pfedrec", "fedper", "fedrep"])
 def test_a_rival_with_private_parameters_elsewhere_on_the_same_encoder_has_one(planned, rival):
-    comparison = planned("pfsr-no-response", rival)
-    cells = cells_of(comparison)
-    write(cells["pfsr-no-response", 0], {"global": 2.0 + SPREAD})
-    write(cells[rival, 0], {"global": 1.9 + SPREAD, "personal": 1.6 + SPREAD})
-    (found,) = signals(comparison)
+    (found,) = signals(beside_the_reference(planned, rival))
     assert np.allclose(found.gain[0], 0.4)
 
 

@@ -225,6 +225,15 @@ def test_a_call_is_not_believed(device, model):
         ("negatives", changed(call, {"negatives": torch.tensor([1, 31])})),
         ("negatives", changed(call, {"negatives": torch.tensor([1.0, 2.0])})),
     ]
+    eight, _, rounded = round_of(model, federated={"download_bits": 8})
+    coded = write_call(rounded, eight, model.catalog)
+    factor = load(coded)["factor.items"]
+    broken += [
+        ("do not belong together", changed(call, {"weight.items": load(coded)["weight.items"]})),
+        ("do not belong together", changed(call, {"factor.items": factor})),
+        ("damaged", changed(coded, {"factor.items": factor[1:].clone()})),
+        ("numbers that no model has", changed(coded, {"factor.items": factor * torch.inf})),
+    ]
     for problem, message in broken:
         with pytest.raises(PfsrError, match=problem) as refused:
             device.take_part(message)

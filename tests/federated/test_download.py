@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pfsr.errors import PfsrError
-from pfsr.federated.download import as_read, travelling
+from pfsr.federated.download import as_read, download_bytes, travelling
 
 TABLES = arrays(
     np.float32,
@@ -41,8 +41,11 @@ def test_a_row_in_eight_bits_by_hand():
 
 @pytest.mark.parametrize(("bits", "table", "scale"), [(32, 400, 20), (16, 200, 10), (8, 100 + 2 * 20, 10)])
 def test_what_travels_is_counted_and_has_its_types(bits, table, scale):
-    sent = travelling({"items": torch.ones(20, 5), "scale": torch.ones(5)}, bits)
-    assert {name: one.bytes for name, one in sent.items()} == {"items": table, "scale": scale}
+    weights = {"items": torch.ones(20, 5), "scale": torch.ones(5)}
+    sent = travelling(weights, bits)
+    sizes = {name: sum(t.nbytes for t in one if t is not None) for name, one in sent.items()}
+    assert sizes == {"items": table, "scale": scale}
+    assert download_bytes(weights, bits) == table + scale
     kinds = {32: torch.float32, 16: torch.float16, 8: torch.int8}
     assert sent["items"].numbers.dtype == kinds[bits]
     assert sent["scale"].numbers.dtype == kinds[max(bits, 16)]

@@ -102,7 +102,10 @@ def catalog_digest(catalog: Catalog) -> str:
 
 
 def _weight(tensors: Weights, name: str) -> Tensor:
-    return Travelling(tensors[f"weight.{name}"], tensors.get(f"factor.{name}")).read()
+    numbers, factors = tensors[f"weight.{name}"], tensors.get(f"factor.{name}")
+    if (numbers.dtype == torch.int8) != (factors is not None):
+        raise ValueError(f"weight.{name} and factor.{name} do not belong together")
+    return Travelling(numbers, factors).read()
 
 
 def _header(format_: str, round_: int) -> dict[str, str]:

@@ -43,11 +43,6 @@ class Travelling(NamedTuple):
         numbers = self.numbers.float()
         return numbers if self.factors is None else numbers * self.factors.float()[..., None]
 
-    @property
-    def bytes(self) -> int:
-        """Size, without names."""
-        return self.numbers.nbytes + (0 if self.factors is None else self.factors.nbytes)
-
 
 def travelling(weights: Weights, bits: int) -> dict[str, Travelling]:
     """Return the weights as they travel in ``bits`` a number, by their names.
@@ -67,6 +62,18 @@ def as_read(weights: Weights, bits: int) -> Weights:
     if bits == 32:
         return weights
     return {name: sent.read() for name, sent in travelling(weights, bits).items()}
+
+
+def download_bytes(weights: Weights, bits: int) -> int:
+    """Return the size of all weights as they travel, without names: their shapes tell it."""
+    return sum(_bytes(weight, bits) for weight in weights.values())
+
+
+def _bytes(weight: Tensor, bits: int) -> int:
+    if bits != 8:
+        return weight.numel() * bits // 8
+    rows = weight.numel() // weight.shape[-1]
+    return 2 * weight.numel() if weight.ndim == 1 else weight.numel() + 2 * rows
 
 
 def _sent(name: str, weight: Tensor, bits: int) -> Travelling:

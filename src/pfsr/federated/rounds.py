@@ -22,7 +22,7 @@ from torch import Tensor
 from pfsr.config import Config
 from pfsr.federated.aggregate import PartialSum, pseudo_gradient
 from pfsr.federated.cohort import sample_cohort, who_answers
-from pfsr.federated.download import as_read, travelling
+from pfsr.federated.download import as_read, download_bytes
 from pfsr.federated.seeds import derive
 from pfsr.federated.server import Moments, empty_moments, server_step
 from pfsr.federated.update import wire_bytes
@@ -158,6 +158,5 @@ def _broadcast_bytes(state: ServerState, config: Config) -> int:
     """Weights as they travel, tau^2 and limits as float32, version and seed of the negatives in 64 bits."""
     if config.training == "central":
         return 0
-    sent = travelling(state.weights, config.federated.download_bits)
     rest = 4 * (len(state.spread_G) + len(state.limits_T)) + 16
-    return sum(one.bytes for one in sent.values()) + rest
+    return download_bytes(state.weights, config.federated.download_bits) + rest
