@@ -14,7 +14,8 @@ from pfsr.evaluation.intervals import bootstrap
 from pfsr.evaluation.result import Evaluation
 from pfsr.runs.folder import write_json
 from pfsr.runs.judging import some_of
-from pfsr.runs.train import open_finished, read_metrics
+from pfsr.runs.rounds_log import read_metrics
+from pfsr.runs.train import open_finished
 from pfsr.runs.watcher import Quiet
 
 PEOPLE = 30

@@ -6,7 +6,8 @@ import pytest
 from pfsr.comparison.work import make_cell
 from pfsr.errors import PfsrError
 from pfsr.runs.folder import read_json
-from pfsr.runs.train import Interrupted, read_metrics
+from pfsr.runs.rounds_log import read_metrics
+from pfsr.runs.train import Interrupted
 from pfsr.runs.watcher import Quiet
 
 

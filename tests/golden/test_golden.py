@@ -17,7 +17,8 @@ from pfsr.data import synthetic_world
 from pfsr.evaluation.metrics import per_person
 from pfsr.recipe import resolve
 from pfsr.runs.folder import new_run
-from pfsr.runs.train import read_metrics, start_run, train
+from pfsr.runs.rounds_log import read_metrics
+from pfsr.runs.train import start_run, train
 from pfsr.runs.watcher import Quiet
 
 RECORD = Path(__file__).with_name("curve.json")

@@ -93,8 +93,9 @@ def deaths() -> Iterator[tuple[str, Patch]]:
         yield f"fold half {nth}", on_call(PrivateStore, "fold", nth, half_fold)
         yield f"write_json after {nth}", on_call(checkpoint, "write_json", nth, after)
         yield f"save_bundle after {nth}", on_call(training, "save_bundle", nth, after)
-        yield f"log after {nth}", on_call(training, "_log", nth, after)
-        yield f"log half {nth}", on_call(training, "_log", nth, half_line)
+        yield f"log after {nth}", on_call(training, "log_round", nth, after)
+        yield f"settle after {nth}", on_call(training, "settle_log", nth, after)
+        yield f"log half {nth}", on_call(training, "log_round", nth, half_line)
     for nth in (2, 3, 5):
         yield f"rmtree half {nth}", on_call(shutil, "rmtree", nth, half_tree)
     for act in (before, after):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pfsr.runs.folder import RunFolder, read_json, write_json
-from pfsr.runs.train import read_metrics
+from pfsr.runs.rounds_log import read_metrics
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
 

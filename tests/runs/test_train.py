@@ -1,7 +1,6 @@
 """Training is reproducible, resumable after any round, and leaves the files it promises."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from pfsr.federated.rounds import RoundReport
 from pfsr.model.bundle import open_bundle, read_tensors
 from pfsr.runs.folder import RunFolder, open_run, read_json
 from pfsr.runs.judging import judge
+from pfsr.runs.rounds_log import read_metrics
 from pfsr.runs.scoring import ModelScorer
-from pfsr.runs.train import Interrupted, Run, read_metrics, reopen_run, start_run, train
+from pfsr.runs.train import Interrupted, Run, reopen_run, start_run, train
 from pfsr.runs.watcher import Quiet
 from pfsr.simulation.simulator import Simulator
 
@@ -241,7 +241,3 @@ def test_divergence_is_told_in_one_line(make_run):
     with pytest.raises(PfsrError, match=r"lower .*federated\.server_rate") as caught:
         train(run, Quiet())
     assert "\n" not in str(caught.value)
-
-
-def test_metrics_of_a_run_without_rounds_are_empty(tmp_path: Path):
-    assert read_metrics(RunFolder(tmp_path)) == []

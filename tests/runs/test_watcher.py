@@ -10,7 +10,8 @@ from rich.console import Console
 
 from pfsr.errors import PfsrError
 from pfsr.federated.rounds import RoundReport
-from pfsr.runs.train import Interrupted, read_metrics, train
+from pfsr.runs.rounds_log import read_metrics
+from pfsr.runs.train import Interrupted, train
 from pfsr.runs.watcher import LiveBar, Quiet, Several, TensorBoard
 
 REPORT = RoundReport(7, 1.25, 3, 1, 40, 100, 200)

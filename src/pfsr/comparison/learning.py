@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pfsr.comparison.plan import Comparison
-from pfsr.runs.train import read_metrics
+from pfsr.runs.rounds_log import read_metrics
 
 
 class Curve(NamedTuple):

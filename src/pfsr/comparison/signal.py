@@ -16,7 +16,7 @@ from pfsr.data.split import Targets
 from pfsr.evaluation.intervals import bootstrap, paired_differences
 from pfsr.evaluation.result import Evaluation
 from pfsr.runs.judging import some_of
-from pfsr.runs.train import read_metrics
+from pfsr.runs.rounds_log import read_metrics
 
 REFERENCE = "pfsr-no-response"
 """The separately trained global model: all of PFSR, the limits on movements too, but nothing private."""

@@ -28,7 +28,8 @@ from pfsr.model.bundle import open_bundle
 from pfsr.runs.facts import peak_memory_bytes
 from pfsr.runs.folder import RunFolder, clear_run, read_json, write_json
 from pfsr.runs.judging import Bench, judge, models
-from pfsr.runs.train import Interrupted, Run, read_metrics, reopen_run, start_run, train
+from pfsr.runs.rounds_log import read_metrics
+from pfsr.runs.train import Interrupted, Run, reopen_run, start_run, train
 from pfsr.runs.watcher import Watcher
 
 PARTS: tuple[Part, ...] = ("validation", "test")

@@ -13,7 +13,8 @@ from pfsr.evaluation.report import ReportContent, write_report
 from pfsr.model.bundle import open_bundle
 from pfsr.runs.folder import RunFolder, read_json
 from pfsr.runs.judging import judge, scorers
-from pfsr.runs.train import IN_MEMORY, Run, read_metrics
+from pfsr.runs.rounds_log import read_metrics
+from pfsr.runs.train import IN_MEMORY, Run
 
 PARTS = ("validation", "test")
 COLUMNS = ("HR@10", "NDCG@10", "NLL")

@@ -1,8 +1,6 @@
 """A run from its first round to its report, resumable at any instant."""
 
-import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +11,7 @@ from pfsr.data.loading import load_config
 from pfsr.data.split import split
 from pfsr.errors import PfsrError
 from pfsr.federated.cohort import eligible
-from pfsr.federated.rounds import RoundReport, ServerState, first_state, make_broadcast, run_round
+from pfsr.federated.rounds import ServerState, first_state, make_broadcast, run_round
 from pfsr.model.adaptation import Adaptation
 from pfsr.model.bundle import open_bundle, save_bundle
 from pfsr.model.recommender import Recommender
@@ -23,6 +21,7 @@ from pfsr.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pfsr.runs.facts import gather_facts, peak_memory_bytes
 from pfsr.runs.folder import RunFolder, clear_run, read_json, write_json
 from pfsr.runs.judging import Bench, judge, models, some_of
+from pfsr.runs.rounds_log import forget_after, log_round, settle_log
 from pfsr.runs.settling import settle
 from pfsr.runs.watcher import Watcher
 from pfsr.simulation.private_store import PrivateStore
@@ -112,10 +111,11 @@ def train(run: Run, watcher: Watcher) -> Recommender:
         _refuse_divergence(state, run.config)
         progress = progress._replace(round=state.round, seconds=progress.seconds + seconds)
         look, progress = _look(run, state, progress)
-        _log(run.folder, report, seconds, look)
+        log_round(run.folder, report._asdict() | {"seconds": round(seconds, 4)} | look)
         watcher.round(report, seconds, look)
         stopping, finished = watcher.wants_to_stop(), _finished(run.config, progress)
         if stopping or finished or state.round % run.config.evaluation.checkpoint_every == 0:
+            settle_log(run.folder)
             save_checkpoint(run.folder.checkpoints, state, run.store, progress)
         if stopping and not finished:
             raise Interrupted
@@ -126,11 +126,6 @@ def train(run: Run, watcher: Watcher) -> Recommender:
 
 class Interrupted(Exception):  # noqa: N818 - a request that was met, not an error
     """The run was asked to stop and has; it can be resumed."""
-
-
-def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the lines of ``metrics.jsonl``, one mapping a round; a torn last line is left out."""
-    return list(_whole_lines(folder.metrics))
 
 
 def _findable(config: Config) -> Config:
@@ -162,7 +157,7 @@ def _where_it_stands(run: Run) -> tuple[ServerState, Progress]:
         state, progress = load_checkpoint(run.folder.checkpoints, run.store)
     else:
         state, progress = first_state(run.config, len(run.bench.dataset.catalog)), Progress()
-    _forget_after(run.folder.metrics, progress.round)
+    forget_after(run.folder, progress.round)
     return state, progress
 
 
@@ -217,29 +212,6 @@ def _adapt(run: Run, state: ServerState, progress: Progress) -> None:
     facts |= {"model_of_round": progress.best_round, "wall_seconds": round(progress.seconds, 1)}
     write_json(run.folder.facts, facts | {"peak_memory_bytes": peak_memory_bytes()})
     save_checkpoint(run.folder.checkpoints, state, run.store, progress._replace(adapted=True))
-
-
-def _log(folder: RunFolder, report: RoundReport, seconds: float, look: dict[str, Any]) -> None:
-    line = report._asdict() | {"seconds": round(seconds, 4)} | look
-    with folder.metrics.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
-
-
-def _forget_after(path: Path, rounds: int) -> None:
-    """Drop the lines of rounds that the newest checkpoint does not know; they will be done again."""
-    if path.exists():
-        kept = [line for line in _whole_lines(path) if line["round"] <= rounds]
-        fresh = path.with_name(f".{path.name}")
-        fresh.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        fresh.replace(path)
-
-
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return
 
 
 def _save_best(run: Run, model: Recommender, state: ServerState) -> None:
