@@ -155,6 +155,31 @@ def test_a_plan_says_which_finished_cells_would_be_made_anew(compared, recipe, p
     assert re.search(r"│ popularity +│ +– │ done", told.out)
 
 
+def test_finished_cells_are_not_made_anew_unless_told_to(compared, recipe, pfsr_command, tmp_path):
+    copy = shutil.copytree(compared, tmp_path / "copy")
+    before = (copy / "results.md").read_bytes()
+    arguments = ["--methods", "pfsr,popularity", "--federated.rounds", "3", "--out", copy]
+    told = pfsr_command("compare", recipe, *arguments)
+    assert told.status == 1
+    assert "pfsr seed 0 was made with federated.rounds 4, now 3; make it anew with --overwrite" in told.err
+    assert told.err.count("\n") == 1
+    assert (copy / "results.md").read_bytes() == before
+    assert pfsr_command("compare", recipe, *arguments, "--overwrite").status == 0
+    assert json.loads((copy / "cells/pfsr/seed-0/cell.json").read_text())["cost"]["rounds"] == 3
+
+
+@pytest.mark.parametrize("damage", ["NaN", "-1", "Infinity", '"soon"'])
+def test_damaged_estimates_are_made_again(damage, recipe, pfsr_command, tmp_path):
+    arguments = ["compare", recipe, "--methods", "pfsr", "--out", "out", "--plan"]
+    assert pfsr_command(*arguments).status == 0
+    place = tmp_path / "out/estimates.json"
+    place.write_text(re.sub(r": [\d.e-]+", f": {damage}", place.read_text()))
+    assert damage in place.read_text()
+    told = pfsr_command(*arguments)
+    assert (told.status, told.err) == (0, "")
+    assert all(seconds > 0 for seconds in json.loads(place.read_text()).values())
+
+
 def test_a_failed_cell_is_a_line_and_the_rest_goes_on(recipe, pfsr_command, tmp_path):
     mine = tmp_path / "mine.toml"
     mine.write_text('about = "never trains"\nkind = "run"\n[settings.federated]\nmin_events = 999\n')
@@ -200,6 +225,13 @@ def test_stopped_it_goes_on_to_the_whole_table(recipe, pfsr_command, tmp_path):
         (["RECIPE", "--methods", "pfrs"], 1, "did you mean 'pfsr'?"),
         (["RECIPE", "--methods", "none.toml"], 1, "no such file"),
         (["RECIPE", "--methods", "pfsr,pfsr"], 1, "twice"),
+        (["RECIPE", "--methods", ","], 1, "names none"),
+        (["RECIPE", "--methods", "popularity", "--out", "/dev/null"], 1, "/dev/null: a file, not a folder"),
+        (
+            ["RECIPE", "--methods", "pfsr", "--plan", "--out", "/dev/null"],
+            1,
+            "/dev/null: a file, not a folder",
+        ),
         (["RECIPE", "--seeds", "few"], 1, "--seeds 'few'"),
         (["RECIPE", "--rates", "1,fast"], 1, "--rates '1,fast'"),
         (["RECIPE", "--processes", "0"], 2, "--processes"),

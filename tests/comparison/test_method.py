@@ -36,7 +36,19 @@ def test_only_pfsr_and_its_variants_are_ours():
 
 
 def test_a_method_without_settings_is_the_recipe_itself():
-    assert tomllib.loads((FOLDER / "pfsr.toml").read_text()).keys() == {"about", "kind"}
+    assert tomllib.loads((FOLDER / "pfsr.toml").read_text()).keys() == {"about", "kind", "ours"}
+
+
+def test_a_file_of_ones_own_is_a_rival_unless_it_says_otherwise(own_method):
+    text = 'about = "x"\nkind = "run"\n'
+    assert not find_method(str(own_method("pfsr-mine", text))).ours
+    assert find_method(str(own_method("mine", text + "ours = true"))).ours
+
+
+def test_a_file_cannot_take_the_name_of_one_that_ships(own_method):
+    path = own_method("pfsr-no-response", 'about = "x"\nkind = "run"')
+    with pytest.raises(PfsrError, match="pfsr-no-response ships with PFSR; rename"):
+        find_method(str(path))
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("sasrec", "sasrec-"), ("psfr", "pfsr"), ("Ditto", "ditto")])

@@ -53,6 +53,17 @@ def test_ditto_needs_a_run_below(planned, own_method):
         planned(str(own_method("mine", text)))
 
 
+def test_ditto_starts_from_a_file_of_ones_own_by_its_name(planned, own_method):
+    base = own_method("base", 'about = "x"\nkind = "run"\n[settings.response]\nmode = "off"')
+    text = 'about = "x"\nkind = "ditto"\nof = "{}"\n[tuning]\nsteps = 1\nrate = 0.1'
+    mine = own_method("mine", text.format("base"))
+    assert labels(planned(str(mine), str(base))) == ["base seed 0", "mine seed 0"]
+    for wrong in ("base.toml", str(base), "nobody"):
+        other = own_method("other", text.format(wrong))
+        with pytest.raises(PfsrError, match=r"method other: of = .* is no method here; .* without \.toml"):
+            planned(str(other), str(base))
+
+
 @pytest.mark.parametrize(
     ("text", "seeds"), [("1", [5]), ("3", [5, 6, 7]), ("0,1,7", [0, 1, 7]), ("4,", [4]), ("1,1", [1])]
 )
@@ -60,7 +71,7 @@ def test_seeds_are_a_number_or_a_list(text, seeds):
     assert parse_seeds(text, 5) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "0", "x", "-1", "1.5", "1,x"])
+@pytest.mark.parametrize("text", ["", "0", "x", "-1", "1.5", "1,x", "100000000"])
 def test_other_seeds_are_refused(text):
     with pytest.raises(PfsrError, match="--seeds"):
         parse_seeds(text, 0)

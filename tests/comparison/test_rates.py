@@ -30,6 +30,7 @@ def finish(cell, validation, test_rank=1, nll=1.0):
         )
         found.save(evaluation_file(cell.folder, part, own))
     result = CellResult(wanted=cell.wanted, own=own, metrics=metrics, cost=Cost(rounds=6))
+    cell.folder.metrics.touch()
     write_json(result_file(cell.folder), result.model_dump())
 
 

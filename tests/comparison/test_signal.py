@@ -43,6 +43,7 @@ def write(cell, test, validation=None, look=None):
             found = evaluation(nll)
             found.ranks[nll < 1] = 1
             found.save(evaluation_file(cell.folder, part, name))
+    cell.folder.metrics.touch()
     if look is not None:
         lines = [line(1, 9.0, 9.5), line(2), line(3, 5.0, 5.0 - look)]
         cell.folder.metrics.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
@@ -111,6 +112,26 @@ def test_another_encoder_or_budget_has_a_gain_over_its_own_global_model_alone(pl
     assert np.allclose(found.own_gain[0], 0.3)
     row = [cell.text for cell in signal_section(comparison).table.rows[0]]
     assert row == [other, "1", "–", "+0.3000", "–", "–"]
+
+
+def test_more_local_steps_are_another_budget(planned, own_method):
+    steps = own_method("steps", 'about = "x"\nkind = "run"\n[settings.federated]\nlocal_steps = 3')
+    comparison = planned("pfsr-no-response", str(steps))
+    cells = cells_of(comparison)
+    write(cells["pfsr-no-response", 0], {"global": 2.0 + SPREAD})
+    write(cells["steps", 0], {"global": 1.9 + SPREAD, "personal": 1.6 + SPREAD})
+    (found,) = signals(comparison)
+    assert found.gain == {}
+    assert np.allclose(found.own_gain[0], 0.3)
+
+
+def test_what_learnt_from_nobody_has_no_personal_part_of_a_global_model(planned):
+    comparison = planned("pfsr-no-response", "local-only")
+    cells = cells_of(comparison)
+    write(cells["pfsr-no-response", 0], {"global": 2.0 + SPREAD})
+    write(cells["local-only", 0], {"personal": 1.6 + SPREAD})
+    (found,) = signals(comparison)
+    assert (found.gain, found.own_gain, found.ndcg_gain) == ({}, {}, {})
 
 
 @pytest.mark.parametrize("rival", ["pfedrec", "fedper", "fedrep"])

@@ -6,7 +6,8 @@ import pytest
 from pfsr.comparison.cell import CellResult, Cost, Wanted, made_of
 from pfsr.comparison.method import find_method
 from pfsr.comparison.standing import Standing, best_rival
-from pfsr.comparison.tables import markdown, methods_table, slices_table
+from pfsr.comparison.tables import gain_cell, markdown, methods_table, slices_table
+from pfsr.evaluation.intervals import Interval
 from pfsr.evaluation.result import Evaluation
 from pfsr.evaluation.tables import Cell, Table
 
@@ -71,6 +72,33 @@ def test_the_best_rival_is_no_variant_of_ours(ranked):
     assert rival is not None
     assert rival.method.name == "amb-fedadam"
     assert best_rival(ranked[:1]) is None
+
+
+def test_a_rival_that_lacks_seeds_is_best_only_among_such(ranked):
+    early, late = standing("sasrec-fedadam", 1, seeds=(0,)), standing("gru4rec-fedadam", 2, seeds=(1,))
+    found = best_rival([ranked[0], early, *ranked[1:]])
+    assert found is not None
+    assert found.method.name == "amb-fedadam"
+    assert best_rival([ranked[0], early, late]) is early
+
+
+def test_the_gain_is_over_the_seeds_that_both_have(ranked):
+    ours, rival = ranked[0], standing("sasrec-fedadam", 4, seeds=(1,))
+    mine, other = (one.by_seed[1].per_person()["NDCG@10"] for one in (ours, rival))
+    assert ours.gain(rival).mean == pytest.approx((mine - other).mean())
+    assert ours.gain(ranked[2]).mean == pytest.approx(
+        ours.per_person["NDCG@10"].mean() - ranked[2].per_person["NDCG@10"].mean()
+    )
+    third = standing("pfsr-hard", 0, seeds=(0,))
+    assert third.gain(rival) is None
+    table = methods_table([third, rival])
+    assert table.columns[7] == "against sasrec-fedadam"
+    assert [row[7].text for row in table.rows] == ["–", "–"]
+
+
+@pytest.mark.parametrize(("low", "strong"), [(0.00004, False), (0.00006, True), (-0.1, False)])
+def test_a_gain_is_bold_when_its_low_end_is_seen_above_0(low, strong):
+    assert gain_cell(Interval(0.2, low, 0.3)).strong is strong
 
 
 def test_the_table_says_quality_against_the_rival_and_cost(ranked):

@@ -1,13 +1,8 @@
-import json
-
 import pytest
-from tests.runs.test_train import StopAfter
 
 from pfsr.errors import PfsrError
-from pfsr.runs.folder import RunFolder, open_run
+from pfsr.runs.folder import RunFolder
 from pfsr.runs.rounds_log import forget_after, log_round, read_metrics, settle_log
-from pfsr.runs.train import Interrupted, reopen_run, train
-from pfsr.runs.watcher import Quiet
 
 WHOLE = [{"round": number, "loss": 1.0 / number} for number in range(1, 6)]
 
@@ -61,12 +56,3 @@ def test_a_lost_line_is_refused(logged):
     logged.metrics.write_text("".join(lines[:2] + lines[3:]))
     with pytest.raises(PfsrError, match="round 3"):
         read_metrics(logged)
-
-
-def test_a_run_whose_rounds_were_lost_is_not_resumed_with_wrong_sums(make_run):
-    run = make_run()
-    with pytest.raises(Interrupted):
-        train(run, StopAfter(3))
-    run.folder.metrics.write_text(json.dumps({"round": 1, "loss": 1.0}) + "\n")
-    with pytest.raises(PfsrError, match="round 2 is damaged or missing"):
-        train(reopen_run(open_run(run.folder.root)), Quiet())

@@ -241,3 +241,12 @@ def test_divergence_is_told_in_one_line(make_run):
     with pytest.raises(PfsrError, match=r"lower .*federated\.server_rate") as caught:
         train(run, Quiet())
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_whose_rounds_were_lost_is_not_resumed_with_wrong_sums(make_run):
+    run = make_run()
+    with pytest.raises(Interrupted):
+        train(run, StopAfter(3))
+    run.folder.metrics.write_text(json.dumps({"round": 1, "loss": 1.0}) + "\n")
+    with pytest.raises(PfsrError, match="round 2 is damaged or missing"):
+        train(reopen_run(open_run(run.folder.root)), Quiet())

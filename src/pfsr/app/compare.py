@@ -14,10 +14,12 @@ from pfsr.comparison.conclude import report_path, results_path
 from pfsr.comparison.cores import shares
 from pfsr.comparison.estimate import Estimate, estimate, total
 from pfsr.comparison.fill import Filled, fill
+from pfsr.comparison.guard import guarded, refuse_file
 from pfsr.comparison.plan import Comparison, parse_seeds
 from pfsr.comparison.plan import plan as plan_comparison
 from pfsr.comparison.rates import parse_factors
 from pfsr.comparison.tables import methods_table
+from pfsr.errors import PfsrError
 from pfsr.evaluation.tables import Cell, duration
 from pfsr.recipe import merge, read_recipe, resolve
 from pfsr.runs.watcher import say
@@ -37,6 +39,7 @@ def compare(  # noqa: PLR0913 - a command line
     data: Annotated[str | None, Parameter(name="--data", accepts_keys=False)] = None,
     processes: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     plan: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[Given, Parameter(name="*")] = Given(),  # noqa: B008 - frozen
 ) -> None:
     """Compare methods on the same split: a table with intervals, slices and costs, and a report.
@@ -49,7 +52,8 @@ def compare(  # noqa: PLR0913 - a command line
     recipe
         A TOML file of settings, e.g. recipes/ml-1m.toml, which every method's own are laid over.
     methods
-        Names, or TOML files of your own, separated by commas (default: all that ship with PFSR).
+        Names, or TOML files of your own, separated by commas (default: all that ship with PFSR). One of your
+        own is a rival like any other, unless it says ours = true.
     seeds
         How many (3), counted from the recipe's, or which (0,1,7).
     rates
@@ -64,6 +68,8 @@ def compare(  # noqa: PLR0913 - a command line
         Cells made at a time (default: one per core).
     plan
         Only tell which cells there are and how long each will take.
+    overwrite
+        Make cells that lie in the folder with other settings anew, instead of refusing to lose them.
     """
     console = Console()
     given = settings.model_dump(exclude_unset=True)
@@ -78,14 +84,26 @@ def compare(  # noqa: PLR0913 - a command line
         "data": data,
     }
     command = shlex.join(["pfsr", "compare", str(recipe), *_flags(options | given)])
-    names = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    names = _names(methods)
     comparison = plan_comparison(
         named, names, parse_seeds(seeds, config.seed), place, command, parse_factors(rates or "1")
     )
     processes = processes or available_cores()
-    estimates = _introduce(comparison, processes, console)
-    if not plan:
-        _conclude(comparison, fill(comparison, estimates, processes, console), console)
+    if plan:
+        refuse_file(place)
+        _introduce(comparison, processes, console)
+        return
+    with guarded(comparison, overwrite):
+        estimates = _introduce(comparison, processes, console)
+        filled = fill(comparison, estimates, processes, console)
+    _conclude(comparison, filled, console)
+
+
+def _names(methods: str | None) -> list[str]:
+    names = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    if methods is not None and not names:
+        raise PfsrError(f"--methods {methods!r}: names none; leave it out for all that ship with PFSR")
+    return names
 
 
 def _flags(options: dict[str, Any], prefix: str = "--") -> Iterator[str]:

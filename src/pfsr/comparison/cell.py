@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from zipfile import is_zipfile
 
 from pydantic import ValidationError
 
@@ -148,12 +149,11 @@ def finished(folder: RunFolder, wanted: Wanted) -> CellResult | None:
     found = _read(result_file(folder))
     if found is None or (found.wanted.made_of, found.wanted.split) != (wanted.made_of, wanted.split):
         return None
-    kept = all(
-        evaluation_file(folder, part, scorer).exists()
-        for part, scorers in found.metrics.items()
-        for scorer in scorers
-    )
-    return found if kept else None
+    ranks = (evaluation_file(folder, part, one) for part, scorers in found.metrics.items() for one in scorers)
+    named = all(found.own in scorers for scorers in found.metrics.values())
+    logged = wanted.made_of.kind != "run" or folder.metrics.exists()
+    # A cut-off archive has lost its end, where its contents are listed.
+    return found if named and logged and all(is_zipfile(path) for path in ranks) else None
 
 
 def resumable(folder: RunFolder, wanted: Wanted) -> bool:

@@ -9,7 +9,8 @@ from pfsr.comparison.rates import rates_table
 from pfsr.comparison.signal_section import HEADING, READING, SignalSection, signal_section
 from pfsr.comparison.standing import Standing, best_rival, standings
 from pfsr.comparison.tables import markdown, methods_table, slices_table
-from pfsr.evaluation.page import replace_file, write_page
+from pfsr.evaluation.files import replace_file
+from pfsr.evaluation.page import write_page
 from pfsr.evaluation.tables import Table
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ RATES = (
     "the highest over the seeds that all rates begun so far have, and the one that all else here shows; "
     "where it is the lowest or the highest of those tried, a better one may lie beyond."
 )
+FEW = 30
+"""People below which a percentile bootstrap is too sure of itself."""
 SLICING = (
     "History is the number of events before the target. Cold people have at most one training event; cold "
     "items occur in nobody's training events. Tied targets share their time with the event before: the order "
@@ -136,10 +139,13 @@ def _reading(ranked: list[Standing]) -> str:
         "average person sends during the whole training; minutes: of training, on the machine of the "
         "comparison."
     )
+    if n < FEW:
+        text += f" Of {n:,} people no bootstrap tells much: take intervals and bold gains as hints."
     if rival is None:
         return text
     return (
-        f"{text} Against {rival.method.name}, the best rival on these very events: NDCG@10 paired by person."
+        f"{text} Against {rival.method.name}, the best rival on these very events: NDCG@10 paired by person, "
+        "over the seeds that both have."
     )
 
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import NamedTuple
@@ -60,7 +62,8 @@ def estimate(
     answers = dict(zip(asked, _ask(list(asked.values()), cores, told), strict=True))
     found = {key: float(answer["seconds"]) for key, answer in answers.items() if "seconds" in answer}
     if found:
-        write_json(out / "estimates.json", _kept(out) | found)
+        with suppress(PfsrError):  # known times are a convenience
+            write_json(out / "estimates.json", _kept(out) | found)
     failed = {key: str(answer["failed"]) for key, answer in answers.items() if "failed" in answer}
     return [_stands(cell, known | found, failed) for cell in cells]
 
@@ -112,7 +115,8 @@ def _key(what: MadeOf) -> str:
 
 def _kept(out: Path) -> dict[str, float]:
     try:
-        return {key: float(value) for key, value in read_json(out / "estimates.json").items()}
+        kept = {key: float(value) for key, value in read_json(out / "estimates.json").items()}
+        return {key: value for key, value in kept.items() if 0 <= value < math.inf}
     except (PfsrError, TypeError, ValueError):
         return {}
 

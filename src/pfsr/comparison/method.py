@@ -45,7 +45,9 @@ class Method(Section):
             each device alone; ``ditto`` fine-tunes the global model of the method ``of`` on each device;
             ``scrambled`` serves everybody with somebody else's private offsets of the method ``of``.
         rule: which rule.
-        of: the method whose finished model, and whose settings, ``ditto`` and ``scrambled`` start from.
+        ours: it is compared with the best rival, instead of being one.
+        of: the method whose finished model, and whose settings, ``ditto`` and ``scrambled`` start from: one
+            that ships with PFSR, or another of the comparison.
         tuning: how ``local`` and ``ditto`` learn on a device.
         settings: laid over the recipe, section by section.
     """
@@ -53,6 +55,7 @@ class Method(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     about: str
     kind: Literal["rule", "run", "local", "ditto", "scrambled"]
+    ours: bool = False
     rule: Literal["popularity", "markov"] | None = None
     of: str | None = None
     tuning: Tuning | None = None
@@ -71,11 +74,6 @@ class Method(Section):
             raise ValueError(f"settings.{name} is the recipe's: all methods share it")
         return self
 
-    @property
-    def ours(self) -> bool:
-        """Whether it is PFSR or a variant of it; all others are rivals."""
-        return self.name.startswith("pfsr")
-
 
 def find_method(name: str) -> Method:
     """Return the method that ships under ``name``, or the one in the TOML file ``name``.
@@ -84,6 +82,8 @@ def find_method(name: str) -> Method:
         PfsrError: there is no such method, or its file is wrong.
     """
     if name.endswith(".toml") or "/" in name:
+        if (stem := Path(name).stem) in BUILT_IN:
+            raise PfsrError(f"method {name}: {stem} ships with PFSR; rename your file")
         return read_method(Path(name))
     if name not in BUILT_IN:
         near = difflib.get_close_matches(name, BUILT_IN, n=1, cutoff=0)[0]

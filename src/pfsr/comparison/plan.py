@@ -17,6 +17,8 @@ from pfsr.runs.folder import RunFolder
 from pfsr.runs.judging import Bench
 from pfsr.runs.settling import settle
 
+MOST_SEEDS = 1000
+
 
 class Comparison(NamedTuple):
     """A table to be filled.
@@ -111,8 +113,8 @@ def parse_seeds(text: str, first: int) -> list[int]:
     numbers = [int(part) for part in parts]
     if "," in text:
         return list(dict.fromkeys(numbers))
-    if not numbers[0]:
-        raise PfsrError("--seeds 0: needs at least one")
+    if not 0 < numbers[0] <= MOST_SEEDS:
+        raise PfsrError(f"--seeds {text}: needs at least one and at most {MOST_SEEDS:,}")
     return list(range(first, first + numbers[0]))
 
 
@@ -126,14 +128,24 @@ def _with_what_they_need(methods: list[Method]) -> list[Method]:
     ordered: dict[str, Method] = {}
     for method in methods:
         if method.of:
-            below = given.get(method.of) or find_method(method.of)
-            if below.kind != "run":
-                raise PfsrError(
-                    f"method {method.name}: of = {method.of!r} is no run and leaves no model to start from"
-                )
+            below = _below(method, given)
             ordered.setdefault(below.name, below)
         ordered.setdefault(method.name, method)
     return list(ordered.values())
+
+
+def _below(method: Method, given: dict[str, Method]) -> Method:
+    """Return the method that another starts from: one of those ``given``, or one that ships with PFSR."""
+    of = str(method.of)
+    if of not in given and of not in BUILT_IN:
+        raise PfsrError(
+            f"method {method.name}: of = {of!r} is no method here; "
+            "a file of your own goes into --methods too, and is named without .toml"
+        )
+    below = given.get(of) or find_method(of)
+    if below.kind != "run":
+        raise PfsrError(f"method {method.name}: of = {of!r} is no run and leaves no model to start from")
+    return below
 
 
 def _findable(config: Config) -> dict[str, str]:

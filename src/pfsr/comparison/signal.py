@@ -3,6 +3,7 @@
 PG_u = NLL_u(a separately trained global model) - NLL_u(the method's personal model), in nats, on the test
 events; both of the same seed, and a mean over the seeds for each person. A method with another encoder or
 another budget than the global model has no PG: what it differs by is not its private parameters' doing.
+Nor has a model that a device trained alone, which has no part of the global one.
 """
 
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def _signal(comparison: Comparison, name: str, reference: dict[int, Cell]) -> Si
     own, gains = {}, {}
     for cell in cells:
         seed, personal = cell.wanted.seed, cell.evaluation()
-        if _shared_part(cell) == _shared_part(reference[seed]):
+        if cell.method.kind != "local" and _shared_part(cell) == _shared_part(reference[seed]):
             gains[seed] = paired_differences(personal, reference[seed].evaluation())
         shared = _own_global(cell)
         if shared is not None:
@@ -105,7 +106,7 @@ def _signal(comparison: Comparison, name: str, reference: dict[int, Cell]) -> Si
 def _shared_part(cell: Cell) -> tuple[ModelConfig, FederatedConfig]:
     """Return the encoder and the budget of a cell: what has to be equal for a gain to be a person's."""
     config = cell.wanted.made_of.config
-    how = {"local_steps": 1, "local_rate": 1.0, "server_rate": 1.0, "proximal": 0.0}
+    how = {"local_rate": 1.0, "server_rate": 1.0, "proximal": 0.0}
     return config.model.model_copy(update={"sites": "response"}), config.federated.model_copy(update=how)
 
 

@@ -12,17 +12,18 @@ from pfsr.evaluation.tables import Cell, Table
 HEADING = "Personalized signal"
 OURS, WITHOUT = "pfsr", "pfsr-no-magnitude"
 READING = (
-    f"PG is what a person's private parameters are worth: the NLL of the test event, in nats, under a "
+    "PG is what a person's private parameters are worth: the NLL of the test event, in nats, under a "
     f"separately trained global model ({REFERENCE}, same seed, equal budget; where rates were tried, at its "
-    "own best one) less the NLL under the method's personal model; a person's mean over the seeds, then the "
-    "mean over people with its 95 % interval; a method with another encoder or budget has none. The "
-    "global model is separately trained because the shared part of a personalized run leans on the private "
-    "parameters: taken alone it may be worse than a global model need be, and flatter the gain (PG over own "
-    "global). pfsr-scrambled serves everybody with somebody else's private offsets of pfsr: what is left of "
-    "PG over own global there owes nothing to the person, so of a gain that is personal nothing is left. "
-    "Retention is the share of a person's NLL gain over the run's own global model, on validation events, "
-    "that is still there in the last look while training, when private parameters are as old as that "
-    "person's last participation, before everybody adapts to the finished model."
+    "own best one) less the NLL under the method's personal model; a person's mean over the seeds, then the"
+    " mean over people with its 95 % interval; a method with another encoder or budget, or trained on a "
+    "device alone, has none. The global model is separately trained because the shared part of a "
+    "personalized run leans on the private parameters: taken alone it may be worse than a global model need"
+    " be, and flatter the gain (PG over own global). pfsr-scrambled serves everybody with somebody else's "
+    "private offsets of pfsr: what is left of PG over own global there owes nothing to the person, so of a "
+    "gain that is personal nothing is left. Retention is the share of a person's NLL gain over the run's "
+    "own global model, on validation events, that is still there in the last look while training, when "
+    "private parameters are as old as that person's last participation, before everybody adapts to the "
+    "finished model."
 )
 
 

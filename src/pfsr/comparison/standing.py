@@ -55,8 +55,7 @@ class Standing:
     @cached_property
     def per_person(self) -> dict[str, np.ndarray]:
         """Every person's mean over the seeds, float64 [people] under HR@10, NDCG@10 and NLL."""
-        seeds = [one.per_person() for one in self.evaluations]
-        return {name: np.mean([seed[name] for seed in seeds], axis=0) for name in SHOWN}
+        return {name: _mean(self.evaluations, name) for name in SHOWN}
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
@@ -75,8 +74,10 @@ class Standing:
         members = self.evaluations[0].shared_members()
         return {name: (int(who.sum()), float(ndcg[who].mean())) for name, who in members.items()}
 
-    def gain(self, rival: "Standing") -> Interval:
+    def gain(self, rival: "Standing") -> Interval | None:
         """Return how much more NDCG@10 this method gives each person than ``rival``, with its interval.
+
+        Over the seeds that both have, for methods that draw at random; None where there is none.
 
         Raises:
             PfsrError: the two did not judge the same targets.
@@ -84,7 +85,24 @@ class Standing:
         ours, theirs = self.evaluations[0], rival.evaluations[0]
         if not np.array_equal(ours.people, theirs.people):
             raise PfsrError(f"{self.method.name} and {rival.method.name} were judged on different targets")
-        return bootstrap(self.per_person["NDCG@10"] - rival.per_person["NDCG@10"])
+        pair = (self, rival)
+        random = [set(one.by_seed) for one in pair if one.method.kind != "rule"]
+        shared = set.intersection(*random) if random else None
+        if shared is not None and not shared:
+            return None
+        mine, other = (_mean(one.of_seeds(shared), "NDCG@10") for one in pair)
+        return bootstrap(mine - other)
+
+    @property
+    def by_seed(self) -> dict[int, Evaluation]:
+        """The ranks per person of each finished seed."""
+        return {one.wanted.seed: ranks for one, ranks in zip(self.results, self.evaluations, strict=True)}
+
+    def of_seeds(self, seeds: set[int] | None) -> list[Evaluation]:
+        """Return the ranks of these seeds; of all there are for a rule, or where none are named."""
+        if seeds is None or self.method.kind == "rule":
+            return self.evaluations
+        return [ranks for seed, ranks in self.by_seed.items() if seed in seeds]
 
     def cost(self) -> dict[str, float]:
         """Return what a seed took on average, under the names of :class:`~pfsr.comparison.cell.Cost`."""
@@ -101,8 +119,16 @@ def standings(comparison: Comparison) -> list[Standing]:
 
 
 def best_rival(ranked: list[Standing]) -> Standing | None:
-    """Return the first rival of ``ranked``: chosen on the very events it is compared on, so in its favour."""
-    return next((one for one in ranked if not one.method.ours), None)
+    """Return the first rival of ``ranked`` that has all its seeds, or else the first that has some.
+
+    It is chosen on the very events it is compared on, so in its favour.
+    """
+    rivals = [one for one in ranked if not one.method.ours]
+    return next((one for one in rivals if one.complete), rivals[0] if rivals else None)
+
+
+def _mean(evaluations: list[Evaluation], metric: str) -> np.ndarray:
+    return np.mean([one.per_person()[metric] for one in evaluations], axis=0)
 
 
 def _standing(comparison: Comparison, method: Method) -> Standing:

@@ -45,8 +45,9 @@ def markdown(table: Table) -> str:
 
 
 def gain_cell(found: Interval) -> Cell:
-    """Return a gain with its sign and its interval, strong when it is clearly above 0."""
-    return Cell(f"{found.mean:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}", strong=found.low > 0)
+    """Return a gain with its sign and its interval, strong when even the low end shown is above 0."""
+    strong = round(found.low, 4) > 0
+    return Cell(f"{found.mean:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}", strong)
 
 
 def _marked(cell: Cell) -> str:
@@ -67,9 +68,8 @@ def _quality(one: Standing, best: dict[str, float]) -> list[Cell]:
 
 
 def _gain(one: Standing, rival: Standing | None) -> Cell:
-    if rival is None or one is rival:
-        return Cell("–")
-    return gain_cell(one.gain(rival))
+    found = None if rival is None or one is rival else one.gain(rival)
+    return Cell("–") if found is None else gain_cell(found)
 
 
 def _cost(one: Standing) -> list[Cell]:

@@ -8,11 +8,10 @@ stop resumably after the round; it does the same when the program that started i
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from pfsr.comparison.alone import alone_in
 from pfsr.comparison.work import make_cell, read_wanted
 from pfsr.errors import PfsrError
 from pfsr.runs.folder import RunFolder
@@ -39,6 +38,15 @@ class StopsWhenAsked(Quiet):
         """Tell whether it was asked, or left alone."""
         return self._asked or os.getppid() != self._parent
 
+    def wait_unless_asked(self) -> None:
+        """End the wait for a worker of a comparison that was killed, and that still finishes its round.
+
+        Raises:
+            Interrupted: it was asked to stop.
+        """
+        if self.wants_to_stop():
+            raise Interrupted
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = True
 
@@ -48,7 +56,7 @@ def main(root: Path) -> int:
     watcher = StopsWhenAsked()
     keep_freed_memory()
     try:
-        with alone_in(root):
+        with alone_in(root, watcher.wait_unless_asked):
             make_cell(RunFolder(root), read_wanted(root), watcher)
     except Interrupted:
         return STOPPED
@@ -56,22 +64,6 @@ def main(root: Path) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
-
-
-@contextmanager
-def alone_in(root: Path) -> Iterator[None]:
-    """Wait until no other process works in ``root`` (where the system has file locks), and keep others out.
-
-    A comparison that was killed may leave a worker that is still finishing its round.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (root / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 if __name__ == "__main__":

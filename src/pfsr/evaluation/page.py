@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfsr.errors import PfsrError
+from pfsr.evaluation.files import replace_file
 
 if TYPE_CHECKING:
     from pfsr.evaluation.drawing import Drawing
@@ -23,7 +24,7 @@ def write_page(path: Path, template: str, drawings: "list[Drawing] | None", show
         shown: what the template lays out.
 
     Raises:
-        PfsrError: jinja2 is missing.
+        PfsrError: jinja2 is missing, or the place cannot be written.
     """
     kinds = [(one, kind) for one in drawings or [] for kind in ("svg", "pdf")]
     files = {f"figures/{one.name}.{kind}": one.render(kind) for one, kind in kinds}
@@ -35,14 +36,6 @@ def write_page(path: Path, template: str, drawings: "list[Drawing] | None", show
     page = _render(template, {"figures": figures, "missing": missing} | shown)
     for name, data in {**files, path.name: page.encode()}.items():
         replace_file(path.parent / name, data)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
 
 
 def _render(template: str, shown: dict[str, Any]) -> str:

@@ -1,11 +1,13 @@
 """One method's ranks, person by person, kept so that every table and interval can be rebuilt."""
 
 from dataclasses import dataclass, fields
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from pfsr.errors import PfsrError
+from pfsr.evaluation.files import replace_file
 from pfsr.evaluation.metrics import per_person
 from pfsr.evaluation.slices import length_slices, worst_decile
 
@@ -73,12 +75,14 @@ class Evaluation:
         }
 
     def save(self, path: Path) -> None:
-        """Write one compressed ``.npz``; the file appears whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **{field.name: getattr(self, field.name) for field in fields(self)})
-        partial.replace(path)
+        """Write one compressed ``.npz``; the file appears whole or not at all.
+
+        Raises:
+            PfsrError: the place cannot be written.
+        """
+        packed = BytesIO()
+        np.savez_compressed(packed, **{field.name: getattr(self, field.name) for field in fields(self)})
+        replace_file(path, packed.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "Evaluation":
@@ -91,5 +95,7 @@ class Evaluation:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {field.name: stored[field.name] for field in fields(cls)}
         except Exception as error:  # zipfile, zlib, NumPy and the OS each raise their own for a damaged file
-            raise PfsrError(f"{path}: not a saved evaluation ({error}); evaluate the run again") from None
+            raise PfsrError(
+                f"{path}: not a saved evaluation ({error}); delete it and give the command that made it again"
+            ) from None
         return cls(**{**arrays, "name": str(arrays["name"])})
