@@ -129,7 +129,7 @@ def test_a_full_disk_is_one_line(pfsr_command, recipe, monkeypatch):
     monkeypatch.setattr(Path, "open", full)
     refused(pfsr_command("data", "info", "some.csv"), 1)
     monkeypatch.undo()
-    monkeypatch.setattr("pfsr.runs.train._log", full)
+    monkeypatch.setattr("pfsr.runs.train.log_round", full)
     told = pfsr_command("train", recipe)
     assert told.status == 1
     assert told.err == "error: runs/tiny/metrics.jsonl: No space left on device\n"
