@@ -55,7 +55,8 @@ class Standing:
     @cached_property
     def per_person(self) -> dict[str, np.ndarray]:
         """Every person's mean over the seeds, float64 [people] under HR@10, NDCG@10 and NLL."""
-        return {name: _mean(self.evaluations, name) for name in SHOWN}
+        seeds = [one.per_person() for one in self.evaluations]
+        return {name: np.mean([seed[name] for seed in seeds], axis=0) for name in SHOWN}
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
@@ -86,11 +87,11 @@ class Standing:
         if not np.array_equal(ours.people, theirs.people):
             raise PfsrError(f"{self.method.name} and {rival.method.name} were judged on different targets")
         pair = (self, rival)
-        random = [set(one.by_seed) for one in pair if one.method.kind != "rule"]
-        shared = set.intersection(*random) if random else None
-        if shared is not None and not shared:
+        random = [one.by_seed.keys() for one in pair if one.method.kind != "rule"]
+        shared = set[int]().union(*random).intersection(*random)
+        if random and not shared:
             return None
-        mine, other = (_mean(one.of_seeds(shared), "NDCG@10") for one in pair)
+        mine, other = (_ndcg(one.of_seeds(shared)) for one in pair)
         return bootstrap(mine - other)
 
     @property
@@ -98,9 +99,9 @@ class Standing:
         """The ranks per person of each finished seed."""
         return {one.wanted.seed: ranks for one, ranks in zip(self.results, self.evaluations, strict=True)}
 
-    def of_seeds(self, seeds: set[int] | None) -> list[Evaluation]:
-        """Return the ranks of these seeds; of all there are for a rule, or where none are named."""
-        if seeds is None or self.method.kind == "rule":
+    def of_seeds(self, seeds: set[int]) -> list[Evaluation]:
+        """Return the ranks of these seeds; a rule, which draws nothing at random, has the same for all."""
+        if self.method.kind == "rule":
             return self.evaluations
         return [ranks for seed, ranks in self.by_seed.items() if seed in seeds]
 
@@ -127,8 +128,8 @@ def best_rival(ranked: list[Standing]) -> Standing | None:
     return next((one for one in rivals if one.complete), rivals[0] if rivals else None)
 
 
-def _mean(evaluations: list[Evaluation], metric: str) -> np.ndarray:
-    return np.mean([one.per_person()[metric] for one in evaluations], axis=0)
+def _ndcg(evaluations: list[Evaluation]) -> np.ndarray:
+    return np.mean([one.per_person()["NDCG@10"] for one in evaluations], axis=0)
 
 
 def _standing(comparison: Comparison, method: Method) -> Standing:
