@@ -107,6 +107,14 @@ def test_a_damaged_cell_is_not_finished(planned):
     assert cell.result() is None
 
 
+def test_a_finished_cell_whose_log_lost_its_end_says_so(planned):
+    cell = make(planned("pfsr").cells[0])
+    lines = cell.folder.metrics.read_bytes().splitlines(keepends=True)
+    cell.folder.metrics.write_bytes(b"".join(lines[:-1]) + lines[-1][:9])
+    with pytest.raises(PfsrError, match=r"metrics\.jsonl: round 6 is damaged or missing"):
+        cell.log()
+
+
 def test_another_configuration_starts_the_cell_again(planned):
     make(planned("pfsr").cells[0])
     changed = planned("pfsr", federated={"rounds": 4}).cells[0]

@@ -56,3 +56,9 @@ def test_a_lost_line_is_refused(logged):
     logged.metrics.write_text("".join(lines[:2] + lines[3:]))
     with pytest.raises(PfsrError, match="round 3"):
         read_metrics(logged)
+
+
+def test_a_finished_run_has_all_its_rounds(logged):
+    assert read_metrics(logged, rounds=5) == WHOLE
+    with pytest.raises(PfsrError, match="round 6"):
+        read_metrics(logged, rounds=6)

@@ -13,6 +13,7 @@ from pfsr.errors import PfsrError
 from pfsr.evaluation.result import Evaluation
 from pfsr.recipe import merge, resolve
 from pfsr.runs.folder import RunFolder, read_json
+from pfsr.runs.rounds_log import read_metrics
 
 Metrics = dict[str, float]
 Part = Literal["test", "validation"]
@@ -125,6 +126,15 @@ class Cell(NamedTuple):
             return self.folder.metrics.read_bytes().count(b"\n")
         except OSError:
             return 0
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the rounds of a finished run; those that were looked at have their validation metrics.
+
+        Raises:
+            PfsrError: a round is damaged or missing.
+        """
+        found = self.result()
+        return read_metrics(self.folder, found.cost.rounds if found else 0)
 
     def evaluation(self, part: str = "test", scorer: str = "") -> Evaluation:
         """Return the ranks per person of one scorer, or of the finished method's own."""

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pfsr.comparison.plan import Comparison
-from pfsr.runs.rounds_log import read_metrics
 
 
 class Curve(NamedTuple):
@@ -34,7 +33,7 @@ def curves(comparison: Comparison) -> list[Curve]:
         if method.kind != "run" or not cells:
             continue
         central = cells[0].wanted.made_of.config.training == "central"
-        seeds = [_looks(read_metrics(cell.folder), people) for cell in cells]
+        seeds = [_looks(cell.log(), people) for cell in cells]
         common = sorted(set.intersection(*(set(seed) for seed in seeds)))
         moved, ndcg = (
             [float(np.mean([seed[at][part] for seed in seeds])) for at in common] for part in (0, 1)

@@ -17,7 +17,6 @@ from pfsr.data.split import Targets
 from pfsr.evaluation.intervals import bootstrap, paired_differences
 from pfsr.evaluation.result import Evaluation
 from pfsr.runs.judging import some_of
-from pfsr.runs.rounds_log import read_metrics
 
 REFERENCE = "pfsr-no-response"
 """The separately trained global model: all of PFSR, the limits on movements too, but nothing private."""
@@ -132,7 +131,7 @@ def _last_look(cell: Cell) -> float | None:
     """Return the mean NLL gain of the personal model in a run's last look at the validation events."""
     if cell.method.kind != "run":
         return None
-    looks = [line for line in read_metrics(cell.folder) if "validation_personal" in line]
+    looks = [line for line in cell.log() if "validation_personal" in line]
     return looks[-1]["validation"]["NLL"] - looks[-1]["validation_personal"]["NLL"] if looks else None
 
 

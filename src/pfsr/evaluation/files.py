@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -7,15 +8,20 @@ from pfsr.errors import PfsrError
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whole or not at all; what was there stays until then.
+    """Write ``data`` to ``path``, whole or not at all, and wait until it is on disk.
+
+    What was there stays until then.
 
     Raises:
         PfsrError: the place cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):

@@ -1,14 +1,13 @@
 """Where the parts of a run lie, and how they are written: whole or not at all."""
 
 import json
-import os
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pfsr.errors import PfsrError
+from pfsr.evaluation.files import replace_file
 
 
 @dataclass(frozen=True)
@@ -118,23 +117,12 @@ def open_run(root: Path) -> RunFolder:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` to ``path``, whole or not at all, and wait until it is on disk.
+    """Write ``content`` to ``path``, whole or not at all.
 
     Raises:
         PfsrError: the place cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=2, ensure_ascii=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise PfsrError(f"{path}: cannot be written: {error.strerror or error}") from None
+    replace_file(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pfsr.errors import PfsrError
+from pfsr.evaluation.files import replace_file
 from pfsr.runs.folder import RunFolder
 
 Line = dict[str, Any]
@@ -23,14 +24,18 @@ def settle_log(folder: RunFolder) -> None:
         os.fsync(stream.fileno())
 
 
-def read_metrics(folder: RunFolder) -> list[Line]:
+def read_metrics(folder: RunFolder, rounds: int = 0) -> list[Line]:
     """Return one mapping a round, the first to the last; a torn last line is left out.
+
+    Args:
+        folder: of the run.
+        rounds: that must be there, as of a finished run.
 
     Raises:
         PfsrError: a line is damaged or missing.
     """
     found, beyond = _rounds(folder.metrics)
-    if beyond > 1:
+    if beyond > 1 or len(found) < rounds:
         raise _damaged(folder, len(found) + 1)
     return found
 
@@ -45,9 +50,7 @@ def forget_after(folder: RunFolder, rounds: int) -> None:
     if len(kept) < rounds:
         raise _damaged(folder, len(kept) + 1)
     if folder.metrics.exists():
-        fresh = folder.metrics.with_name(f".{folder.metrics.name}")
-        fresh.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        fresh.replace(folder.metrics)
+        replace_file(folder.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def _damaged(folder: RunFolder, number: int) -> PfsrError:
