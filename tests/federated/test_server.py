@@ -52,12 +52,12 @@ def run_torch(optimizer_of, weights: Weights, gradients: list[Weights]) -> dict[
     [
         ("fedavg", lambda leaves: torch.optim.SGD(leaves, lr=RATE)),
         ("fedavgm", lambda leaves: torch.optim.SGD(leaves, lr=RATE, momentum=0.9)),
-        ("fedadam", lambda leaves: torch.optim.Adam(leaves, lr=RATE, betas=(0.9, 0.98), eps=1e-8)),
+        ("fedadam", lambda leaves: torch.optim.Adam(leaves, lr=RATE, betas=(0.9, 0.98), eps=1e-2)),
     ],
 )
 def test_server_is_the_optimizer_of_its_name(server, optimizer_of):
     weights, gradients = problem()
-    actual = run(make_config(server), weights, gradients)
+    actual = run(make_config(server, adaptivity=1e-2), weights, gradients)
     expected = run_torch(optimizer_of, weights, gradients)
     for name, value in expected.items():
         torch.testing.assert_close(actual[name], value, rtol=1e-9, atol=1e-12)
@@ -65,14 +65,14 @@ def test_server_is_the_optimizer_of_its_name(server, optimizer_of):
 
 def test_fedyogi_is_the_formula_of_its_paper():
     weights, gradients = problem()
-    actual = run(make_config("fedyogi"), weights, gradients)["matrix"]
+    actual = run(make_config("fedyogi", adaptivity=0.3), weights, gradients)["matrix"]
     w = weights["matrix"].numpy().copy()
     m, v = np.zeros_like(w), np.zeros_like(w)
     for t, gradient in enumerate(gradients, start=1):
         g = gradient["matrix"].numpy()
         m = 0.9 * m + 0.1 * g
         v = v - 0.02 * g**2 * np.sign(v - g**2)
-        w -= RATE * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.98**t)) + 1e-8)
+        w -= RATE * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.98**t)) + 0.3)
     np.testing.assert_allclose(actual.numpy(), w, rtol=1e-9, atol=1e-12)
 
 
@@ -84,6 +84,14 @@ def test_a_step_changes_nothing_in_place(server):
     server_step(weights, moments, gradients[0], make_config(server), 0)
     assert all(torch.equal(w, before[name]) for name, w in weights.items())
     assert all(float(m.abs().max()) == 0 for kind in moments for m in kind.values())
+
+
+def test_small_pushes_undo_a_rare_large_one_unless_adaptivity_is_above_them():
+    start, push = {"item": torch.zeros(1)}, {"item": torch.full((1,), 1e-5)}
+    gradients = [{"item": torch.full((1,), -1e-2)}, *[push] * 300]
+    kept = run(make_config("fedadam", adaptivity=1e-3, rounds=301), start, gradients)["item"]
+    lost = run(make_config("fedadam", rounds=301), start, gradients)["item"]
+    assert lost < 0 < kept
 
 
 @pytest.mark.parametrize("server", ["fedadam", "fedyogi"])

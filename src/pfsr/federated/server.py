@@ -15,8 +15,6 @@ from torch import Tensor
 from pfsr.config import FederatedConfig
 from pfsr.model.amb import Weights
 
-EPSILON = 1e-8
-
 
 class Moments(NamedTuple):
     """Running first and second moments of the pseudo-gradient, one tensor per shared tensor."""
@@ -74,4 +72,4 @@ def _direction(first: Tensor, second: Tensor, config: FederatedConfig, round_num
         return first
     steps = round_number + 1
     mean, scale = first / (1 - config.beta1**steps), second / (1 - config.beta2**steps)
-    return mean / (scale.sqrt() + EPSILON)
+    return mean / (scale.sqrt() + config.adaptivity)
