@@ -183,8 +183,8 @@ class FederatedConfig(Section):
     beta2: Share = 0.98
     """Server second-moment decay (fedadam, fedyogi)."""
     adaptivity: Rate = 1e-8
-    """Degree of adaptivity (fedadam, fedyogi; tau of their paper): pseudo-gradients far below it are not scaled
-    up to whole steps, which would let items that are seldom a target drift away in between."""
+    """Degree of adaptivity (fedadam, fedyogi; tau of their paper): pseudo-gradients far below it are not
+    scaled up to whole steps, which would undo in between what an item learns where it is seldom a target."""
     warmup: Count = 50
     """Rounds over which the server rate rises from zero."""
     final_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
