@@ -44,7 +44,7 @@ def test_every_method_with_a_server_is_made_at_every_rate_of_its_own(planned):
         "amb-fedavg rate x0.5 seed 0", "amb-fedavg seed 0", "amb-fedavg rate x2 seed 0",
     ]  # fmt: skip
     rates = [cell.wanted.made_of.config.federated.server_rate for cell in comparison.cells[2:]]
-    assert rates == pytest.approx([0.005, 0.01, 0.02, 0.25, 0.5, 1.0])
+    assert rates == pytest.approx([0.005, 0.01, 0.02, 0.5, 1.0, 2.0])
     assert len({cell.folder.root for cell in comparison.cells}) == 8
 
 
