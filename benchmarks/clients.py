@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pfsr.config import Config
+from pfsr.config import Config, FederatedConfig
 from pfsr.data import Dataset, large_population, load
 from pfsr.data.split import leave_one_out
 from pfsr.federated.cohort import eligible, sample_cohort
@@ -71,4 +71,5 @@ def broadcast_of(config: Config, items: int, version: int) -> Broadcast:
 
 
 def _some(clients: Clients, size: int) -> Clients:
-    return clients._replace(rows=sample_cohort(clients.rows, size, seed=0, round_number=0))
+    federated = FederatedConfig(cohort=size)
+    return clients._replace(rows=sample_cohort(clients.rows, federated, seed=0, round_number=0))

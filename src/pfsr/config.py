@@ -158,6 +158,9 @@ class FederatedConfig(Section):
     """Rounds to train."""
     cohort: Positive = 256
     """Clients invited to a round."""
+    sampling: Literal["random", "epochs"] = "random"
+    """A new draw each round; or everybody once, in random order, before anybody again: all clients are cut
+    into equal cohorts of at most federated.cohort, and nobody sends over one upload more than the others."""
     unavailable: Share = 0.0
     """Share of a cohort that never answers."""
     window: Positive = 100

@@ -165,7 +165,7 @@ def test_rounds_with_fedadam_are_minibatch_adam(tmp_path, seen):
     weights = {name: w.clone().requires_grad_() for name, w in state.weights.items()}
     adam = torch.optim.Adam(weights.values(), lr=3e-3, betas=(0.9, 0.98))
     for number in range(6):
-        people = sample_cohort(CLIENTS, config.federated.cohort, config.seed, number)
+        people = sample_cohort(CLIENTS, config.federated, config.seed, number)
         adam.zero_grad()
         loss = mean_loss(weights, people, make_broadcast(state._replace(round=number), config), config)
         loss.backward()

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from pfsr.config import FederatedConfig
 from pfsr.federated.cohort import eligible, sample_cohort, who_answers
 from pfsr.federated.seeds import derive
 
@@ -17,24 +18,50 @@ def test_people_need_two_events_at_least(train_ends, min_events):
     assert rows.tolist() == expected
 
 
+def drawing(cohort: int, sampling: str = "random") -> FederatedConfig:
+    return FederatedConfig.model_validate({"cohort": cohort, "sampling": sampling})
+
+
 @given(st.integers(1, 60), st.integers(1, 80), SEEDS, ROUNDS)
 def test_a_cohort_is_distinct_clients_and_follows_from_seed_and_round(people, size, seed, number):
     clients = np.arange(people) * 3 + 5
-    cohort = sample_cohort(clients, size, seed, number)
+    cohort = sample_cohort(clients, drawing(size), seed, number)
     assert len(cohort) == min(size, people)
     assert len(set(cohort.tolist())) == len(cohort)
     assert set(cohort.tolist()) <= set(clients.tolist())
-    assert np.array_equal(cohort, sample_cohort(clients, size, seed, number))
+    assert np.array_equal(cohort, sample_cohort(clients, drawing(size), seed, number))
 
 
 def test_rounds_and_seeds_draw_different_cohorts():
     clients = np.arange(1000)
-    drawn = {tuple(sample_cohort(clients, 10, seed, number)) for seed in range(4) for number in range(5)}
-    assert len(drawn) == 20
+    for sampling in ("random", "epochs"):
+        federated = drawing(10, sampling)
+        drawn = {
+            tuple(sample_cohort(clients, federated, seed, n)) for seed in range(4) for n in (0, 1, 99, 100)
+        }
+        assert len(drawn) == 16
 
 
 def test_everybody_is_drawn_equally_often():
-    drawn = np.concatenate([sample_cohort(np.arange(40), 10, 7, number) for number in range(1000)])
+    drawn = np.concatenate([sample_cohort(np.arange(40), drawing(10), 7, number) for number in range(1000)])
+    assert chisquare(np.bincount(drawn, minlength=40)).pvalue > 1e-3
+
+
+@given(st.integers(1, 60), st.integers(1, 80), SEEDS, st.integers(0, 99))
+def test_an_epoch_invites_everybody_once_in_equal_cohorts(people, size, seed, epoch):
+    clients = np.arange(people) * 3 + 5
+    rounds = -(-people // size)
+    numbers = range(epoch * rounds, (epoch + 1) * rounds)
+    cohorts = [sample_cohort(clients, drawing(size, "epochs"), seed, number) for number in numbers]
+    assert sorted(np.concatenate(cohorts).tolist()) == clients.tolist()
+    lengths = {len(cohort) for cohort in cohorts}
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_in_an_epoch_everybody_is_as_often_first_as_last():
+    federated = drawing(10, "epochs")
+    drawn = np.concatenate([sample_cohort(np.arange(40), federated, 7, 4 * epoch) for epoch in range(1000)])
     assert chisquare(np.bincount(drawn, minlength=40)).pvalue > 1e-3
 
 

@@ -131,7 +131,9 @@ def test_clients_learn_on_eight_bits_and_the_server_keeps_its_own(world):
     state = world.state(config)
     broadcast = make_broadcast(state, config)
     after, report = run_round(state, EVERYBODY, world.trainer(config), config)
-    same_from_rounded = world.trainer(config)(broadcast, sample_cohort(EVERYBODY, 4, config.seed, 0))
+    same_from_rounded = world.trainer(config)(
+        broadcast, sample_cohort(EVERYBODY, config.federated, config.seed, 0)
+    )
     gradient = pseudo_gradient(same_from_rounded, config.federated.local_rate)
     expected, _ = server_step(state.weights, state.moments, gradient, config.federated, 0)
     assert not torch.equal(broadcast.weights["items"], state.weights["items"])
@@ -234,3 +236,16 @@ def test_negatives_are_common_to_a_round_and_change_between_rounds(world):
 )
 def test_when_the_loss_is_sampled(world, objective, items, sampled):
     assert uses_sampled_loss(world.config(objective=objective), items) is sampled
+
+
+def test_by_epochs_nobody_sends_more_than_anybody_else(world):
+    config = world.config(federated={"cohort": 4, "sampling": "epochs"})
+    state, sent = first_state(config, world.catalogue), np.zeros(len(EVERYBODY), int)
+
+    def train(broadcast, people):
+        sent[people] += 1
+        return world.trainer(config)(broadcast, people)
+
+    for _ in range(6):
+        state, _ = run_round(state, EVERYBODY, train, config)
+    assert sent.tolist() == [3] * 6

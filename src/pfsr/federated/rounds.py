@@ -83,7 +83,7 @@ def run_round(
         PfsrError: an update is not finite, or a weight too large to send; ``state`` is still good.
     """
     federated = config.federated
-    cohort = sample_cohort(clients, federated.cohort, config.seed, state.round)
+    cohort = sample_cohort(clients, federated, config.seed, state.round)
     answering = who_answers(cohort, federated.unavailable, config.seed, state.round)
     if not len(answering):
         return state._replace(round=state.round + 1), _nobody(state, cohort, config)
