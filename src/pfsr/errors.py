@@ -7,3 +7,7 @@ class PfsrError(Exception):
     The command line prints the message without a traceback and exits with status 1;
     the Python API raises it. Bugs raise anything else.
     """
+
+
+class NotFiniteError(PfsrError):
+    """A model's scores are not finite: its weights are damaged, or its training has diverged."""

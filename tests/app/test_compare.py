@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -168,6 +169,61 @@ def test_finished_cells_are_not_made_anew_unless_told_to(compared, recipe, pfsr_
     assert json.loads((copy / "cells/pfsr/seed-0/cell.json").read_text())["cost"]["rounds"] == 3
 
 
+def test_the_command_in_the_results_makes_the_same_table(world, pfsr_command, tmp_path):
+    bare = tmp_path / "bare.toml"
+    bare.write_text('name = "bare"\n')
+    given = ["compare", bare, "--methods", "popularity", "--data", world, "--data.core", "2", "--out", "out"]
+    assert pfsr_command(*given).status == 0
+    text = (tmp_path / "out/results.md").read_text()
+    (command,) = re.findall(r"^    pfsr (.*)$", text, re.MULTILINE)
+    assert pfsr_command(*shlex.split(command)).status == 0
+    assert (tmp_path / "out/results.md").read_text() == text
+    assert "Against popularity" not in text
+
+
+def test_a_plan_tells_of_rounds_that_other_settings_would_lose(compared, recipe, pfsr_command, tmp_path):
+    copy = shutil.copytree(compared, tmp_path / "copy")
+    (copy / "cells/pfsr/seed-0/cell.json").unlink()
+    arguments = ["--methods", "pfsr", "--out", copy, "--plan", "--federated.rounds"]
+    assert "at round 4 of 4" in pfsr_command("compare", recipe, *arguments, "4").out
+    assert "anew: other settings" in pfsr_command("compare", recipe, *arguments, "5").out
+
+
+def test_damage_to_what_is_done_is_told_before_anything_is_made(compared, recipe, pfsr_command, tmp_path):
+    copy = shutil.copytree(compared, tmp_path / "copy")
+    ranks = copy / "cells/pfsr/seed-0/evaluation/test-global.npz"
+    whole = ranks.read_bytes()
+    ranks.write_bytes(whole[:100] + bytes(40) + whole[140:])
+    arguments = ["--methods", "pfsr,gru4rec-fedadam", "--out", copy, "--federated.rounds", "4"]
+    told = pfsr_command("compare", recipe, *arguments)
+    assert told.status == 1
+    assert told.err.count("\n") == 1
+    assert "test-global.npz" in told.err
+    assert not (copy / "cells/gru4rec-fedadam").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_while_cells_are_timed_is_said_and_leaves_nothing(recipe, tmp_path):
+    arguments = ["compare", str(recipe), "--methods", "pfsr,ditto,gru4rec-fedadam,sasrec-fedadam", "--plan"]
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "pfsr.app.main", *arguments, "--out", str(tmp_path / "out")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"TMPDIR": str(temporary)}, start_new_session=True,
+    ) as running:  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not list(temporary.glob("pfsr-probe-*")):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGINT)
+        _, told = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert told == "error: interrupted\n"
+    assert not list(temporary.glob("pfsr-probe-*"))
+
+
 @pytest.mark.parametrize("damage", ["NaN", "-1", "Infinity", '"soon"'])
 def test_damaged_estimates_are_made_again(damage, recipe, pfsr_command, tmp_path):
     arguments = ["compare", recipe, "--methods", "pfsr", "--out", "out", "--plan"]
@@ -234,6 +290,8 @@ def test_stopped_it_goes_on_to_the_whole_table(recipe, pfsr_command, tmp_path):
         ),
         (["RECIPE", "--seeds", "few"], 1, "--seeds 'few'"),
         (["RECIPE", "--rates", "1,fast"], 1, "--rates '1,fast'"),
+        (["RECIPE", "--rates", ""], 1, "--rates ''"),
+        (["RECIPE", "--methods", "popularity", "--data.titles", "none.csv"], 1, "data.titles"),
         (["RECIPE", "--processes", "0"], 2, "--processes"),
         (["RECIPE", "--federated.ronds", "3"], 2, "--federated.rounds"),
         (["RECIPE", "--model.heads", "5"], 1, "heads (5) must divide"),

@@ -53,6 +53,27 @@ def test_rounds_of_a_stopped_run_count_until_its_settings_are_the_wanted_ones(pl
         enter(planned("pfsr", federated={"cohort": 8}))
 
 
+@pytest.mark.parametrize("name", ["config.json", "facts.json"])
+def test_rounds_whose_settings_are_damaged_are_not_lost_unasked(planned, name):
+    comparison = planned("pfsr")
+    make(comparison)
+    folder = comparison.cells[0].folder
+    result_file(folder).unlink()
+    (folder.root / name).write_text("{")
+    with pytest.raises(PfsrError, match=r"damaged config\.json or facts\.json.*--overwrite"):
+        enter(comparison)
+    enter(comparison, overwrite=True)
+
+
+def test_what_the_data_decide_is_settled_for_a_method_too(planned, own_method):
+    mine = own_method("mine", 'about = "x"\nkind = "run"\n[settings.model]\ndropout = "auto"\n')
+    (cell,) = planned(str(mine), model={"dropout": 0.3}).cells
+    assert 0.2 < cell.wanted.made_of.config.model.dropout <= 0.5
+    make(planned(str(mine), model={"dropout": 0.3}))
+    result_file(cell.folder).unlink()
+    assert cell.rounds_done() == 6
+
+
 def test_another_versions_cell_is_not_lost_unasked(planned):
     comparison = planned("popularity")
     make(comparison)
@@ -114,6 +135,9 @@ def test_a_file_or_a_place_that_cannot_be_is_refused(planned, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(PfsrError, match="a file, not a folder; name another --out"):
         refuse_file(tmp_path / "file")
+    with pytest.raises(PfsrError, match="a file, not a folder; name another --out"):
+        refuse_file(tmp_path / "file" / "below" / "further")
+    refuse_file(tmp_path / "new" / "below")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(PfsrError, match="name another --out"):
             enter(comparison._replace(out=place))

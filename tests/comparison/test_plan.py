@@ -86,3 +86,9 @@ def test_every_cell_gets_the_dropout_that_the_data_ask_for_unless_the_recipe_or_
     mine = own_method("mine", 'about = "x"\nkind = "run"\n[settings.model]\ndropout = 0.05')
     assert planned(str(mine)).cells[0].wanted.made_of.config.model.dropout == 0.05
     assert planned("pfsr", model={"dropout": 0.1}).cells[0].wanted.made_of.config.model.dropout == 0.1
+
+
+def test_nothing_private_is_nothing_to_scramble(planned):
+    with pytest.raises(PfsrError, match=r"method pfsr-scrambled: pfsr has nothing private"):
+        planned("pfsr-scrambled", response={"mode": "off"})
+    assert labels(planned("pfsr", response={"mode": "off"})) == ["pfsr seed 0"]

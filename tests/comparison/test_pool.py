@@ -73,6 +73,24 @@ def test_what_fails_is_told_on_a_line_with_all_that_needs_it(planned, own_method
     assert all("\n" not in failure for failure in ended.values())
 
 
+def test_a_worker_that_something_else_stops_is_told_and_can_go_on(planned):
+    cells = planned("pfsr", federated={"rounds": 100_000}).cells
+    ended, tell = told()
+
+    asked = []
+
+    def stop_the_worker(running):
+        if cells[0].rounds_done() >= 3 and not asked:
+            asked.append(True)
+            running[0].process.terminate()
+
+    pool = Pool(cells, 1, tell)
+    assert pool.run(stop_the_worker)
+    assert ended == pool.failed
+    assert "stopped by a signal from elsewhere; the same command goes on" in ended["pfsr seed 0"]
+    assert list(cells[0].folder.checkpoints.glob("round-*"))
+
+
 def test_a_stop_leaves_a_cell_that_goes_on(planned):
     cells = planned("pfsr", "popularity", federated={"rounds": 100_000}).cells
     ended, tell = told()

@@ -34,7 +34,7 @@ def line(round_, *losses):
     return moved | {name: {"NLL": loss, "NDCG@10": 0.1} for name, loss in looks}
 
 
-def write(cell, test, validation=None, look=None):
+def write(cell, test, validation=None, look=None, rounds=0):
     """Write a finished cell: scorer -> losses of each part, and the gain of the last look while training."""
     parts = {"test": test, "validation": validation or test}
     for part, scorers in parts.items():
@@ -43,13 +43,13 @@ def write(cell, test, validation=None, look=None):
             found = evaluation(nll)
             found.ranks[nll < 1] = 1
             found.save(evaluation_file(cell.folder, part, name))
-    cell.folder.metrics.touch()
+    cell.folder.metrics.write_text("".join(f"{json.dumps(line(one + 1))}\n" for one in range(rounds)))
     if look is not None:
         lines = [line(1, 9.0, 9.5), line(2), line(3, 5.0, 5.0 - look)]
         cell.folder.metrics.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
     metrics = {part: {name: {} for name in scorers} for part, scorers in parts.items()}
     own = "personal" if "personal" in test else "global"
-    result = CellResult(wanted=cell.wanted, own=own, metrics=metrics, cost=Cost())
+    result = CellResult(wanted=cell.wanted, own=own, metrics=metrics, cost=Cost(rounds=rounds))
     write_json(result_file(cell.folder), result.model_dump())
 
 
@@ -114,12 +114,23 @@ def test_another_encoder_or_budget_has_a_gain_over_its_own_global_model_alone(pl
     assert row == [other, "1", "–", "+0.3000", "–", "–"]
 
 
-def test_more_local_steps_are_another_budget(planned, own_method):
-    steps = own_method("steps", 'about = "x"\nkind = "run"\n[settings.federated]\nlocal_steps = 3')
-    comparison = planned("pfsr-no-response", str(steps))
+@pytest.mark.parametrize(
+    ("settings", "rounds"),
+    [
+        ("federated]\nlocal_steps = 3", 3),
+        ('objective]\nseen = "kept"', 3),
+        ("evaluation]\nwindow = 2", 3),
+        ("response]\nrate = 0.1", 2),
+    ],
+)
+def test_more_steps_another_loss_or_window_or_fewer_rounds_are_no_persons_doing(
+    planned, own_method, settings, rounds
+):
+    mine = own_method("mine", f'about = "x"\nkind = "run"\n[settings.{settings}')
+    comparison = planned("pfsr-no-response", str(mine))
     cells = cells_of(comparison)
-    write(cells["pfsr-no-response", 0], {"global": 2.0 + SPREAD})
-    write(cells["steps", 0], {"global": 1.9 + SPREAD, "personal": 1.6 + SPREAD})
+    write(cells["pfsr-no-response", 0], {"global": 2.0 + SPREAD}, rounds=3)
+    write(cells["mine", 0], {"global": 1.9 + SPREAD, "personal": 1.6 + SPREAD}, rounds=rounds)
     (found,) = signals(comparison)
     assert found.gain == {}
     assert np.allclose(found.own_gain[0], 0.3)
@@ -193,15 +204,26 @@ def test_a_gain_that_is_nothing_without_the_magnitude_loss_gives_a_difference(pl
     assert claim.endswith("the difference is above 0.")
 
 
-def test_without_the_reference_or_anything_personal_there_is_no_section(planned):
+def test_without_the_reference_a_run_has_its_gain_over_its_own_global_model(planned):
+    comparison = planned("pfsr-no-response", "pfsr")
+    write(cells_of(comparison)["pfsr", 0], {"global": np.full(PEOPLE, 2.5), "personal": 2 + SPREAD})
+    (found,) = signals(comparison)
+    assert found.gain == {}
+    assert np.allclose(found.own_gain[0], 0.5 - SPREAD)
+    assert signal_section(comparison).missing.startswith("Not in this comparison, or not finished: pfsr-no-r")
+    assert "PG takes pfsr-no-response" in signal_section(comparison).missing
+
+
+def test_without_anything_personal_there_is_no_section(planned):
     comparison = planned("pfsr-no-response", "pfsr")
     cells = cells_of(comparison)
-    write(cells["pfsr", 0], {"global": 2 + SPREAD, "personal": 2 + SPREAD})
     assert signal_section(comparison) is None
+    write(cells["pfsr-no-response", 0], {"global": 2 + SPREAD})
     conclude(comparison, [])
     assert HEADING not in (comparison.out / "results.md").read_text()
-    write(cells["pfsr-no-response", 0], {"global": 2 + SPREAD})
+    write(cells["pfsr", 0], {"global": 2 + SPREAD, "personal": 2 + SPREAD})
     section = signal_section(comparison)
+    assert "PG takes" not in section.missing
     assert "To test it takes pfsr and pfsr-no-magnitude" in section.claim
     result_file(cells["pfsr", 0].folder).unlink()
     assert signal_section(comparison) is None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pfsr.config import DataConfig
 from pfsr.data import describe, load, load_config
+from pfsr.data.loading import whole_paths
 from pfsr.data.split import split
 from pfsr.errors import PfsrError
 
@@ -211,3 +212,14 @@ def test_a_data_set_says_in_full_how_it_was_read(tmp_path):
     said = DataConfig(source="other", ties="shuffled", without_last=1).model_dump()
     read = load(tmp_path / "long.csv", core=0)
     assert DataConfig(**(said | read.origin)) == DataConfig(source=str(tmp_path / "long.csv"), core=0)
+
+
+def test_files_are_named_by_their_whole_path_and_named_sources_by_their_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("synthetic", "events.csv", "titles.csv"):
+        (tmp_path / name).touch()
+    assert whole_paths(DataConfig(source="synthetic", titles="titles.csv")) == {
+        "titles": str(tmp_path / "titles.csv")
+    }
+    assert whole_paths(DataConfig(source="events.csv")) == {"source": str(tmp_path / "events.csv")}
+    assert whole_paths(DataConfig(source="none.csv")) == {}

@@ -48,3 +48,13 @@ def test_titles_beside_the_events_are_found(tmp_path, name, other):
     (tmp_path / other).touch()
     assert beside(tmp_path / name) == tmp_path / other
     assert beside(tmp_path / "a.parquet") is None
+
+
+def test_damaged_or_missing_titles_are_one_line(tmp_path):
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"PAR1garbagegarbagePAR1")
+    with pytest.raises(PfsrError, match="damaged parquet") as told:
+        read_titles(path)
+    assert "\n" not in str(told.value)
+    with pytest.raises(PfsrError, match=r"no such file of titles; mend data\.titles"):
+        read_titles(tmp_path / "none.csv")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pfsr.errors import PfsrError
+from pfsr.errors import NotFiniteError, PfsrError
 from pfsr.federated.rounds import RoundReport
 from pfsr.model.bundle import open_bundle, read_tensors
 from pfsr.runs.folder import RunFolder, open_run, read_json
@@ -241,6 +241,15 @@ def test_divergence_is_told_in_one_line(make_run):
     with pytest.raises(PfsrError, match=r"lower .*federated\.server_rate") as caught:
         train(run, Quiet())
     assert "\n" not in str(caught.value)
+
+
+def test_scores_that_are_not_finite_are_divergence_too(make_run, monkeypatch):
+    def judged(*_):
+        raise NotFiniteError("weights are damaged")
+
+    monkeypatch.setattr("pfsr.runs.train.judge", judged)
+    with pytest.raises(PfsrError, match=r"round 2: training diverged, the scores .*federated\.server_rate"):
+        train(make_run(), Quiet())
 
 
 def test_a_run_whose_rounds_were_lost_is_not_resumed_with_wrong_sums(make_run):

@@ -83,10 +83,10 @@ def compare(  # noqa: PLR0913 - a command line
         "out": str(place),
         "data": data,
     }
-    command = shlex.join(["pfsr", "compare", str(recipe), *_flags(options | given)])
-    names = _names(methods)
+    command = shlex.join(["pfsr", "compare", str(recipe), *_flags(options), *_flags(given)])
+    factors = parse_factors("1" if rates is None else rates)
     comparison = plan_comparison(
-        named, names, parse_seeds(seeds, config.seed), place, command, parse_factors(rates or "1")
+        named, _names(methods), parse_seeds(seeds, config.seed), place, command, factors
     )
     processes = processes or available_cores()
     if plan:
@@ -167,6 +167,8 @@ def _results(filled: Filled, rates: bool) -> Table:
     table = Table(title="test events", title_justify="left")
     against = next(name for name in found.columns if name.startswith("against"))
     wanted = PRINTED | {against: False} | ({"rate": False} if rates else {})
+    if rates:  # what fits 80 columns
+        del wanted["HR@10"]
     shown = {found.columns.index(name): small for name, small in wanted.items()}
     for index, small in shown.items():
         whole = small or not index

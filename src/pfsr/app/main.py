@@ -14,6 +14,7 @@ app = App(
     name="pfsr",
     help="Personalized federated sequential recommender: learns from everybody, keeps histories on devices.",
     help_epilogue="Start with: pfsr train recipes/demo.toml",
+    suppress_keyboard_interrupt=False,
 )
 for command, about in {
     "train": "Train a recommender federatedly on one machine: every person is a client, one round at a time.",

@@ -13,7 +13,9 @@ from pfsr.errors import PfsrError
 from pfsr.evaluation.result import Evaluation
 from pfsr.recipe import merge, resolve
 from pfsr.runs.folder import RunFolder, read_json
+from pfsr.runs.judging import Bench
 from pfsr.runs.rounds_log import read_metrics
+from pfsr.runs.settling import settle
 
 Metrics = dict[str, float]
 Part = Literal["test", "validation"]
@@ -174,6 +176,14 @@ def resumable(folder: RunFolder, wanted: Wanted) -> bool:
     except PfsrError:
         return False
     return (config, digest) == (wanted.made_of.config, wanted.split)
+
+
+def settled(what: MadeOf, bench: Bench) -> MadeOf:
+    """Return ``what`` with numbers where it leaves a setting to the data; nothing of a rule is left to it."""
+    if what.kind == "rule":
+        return what
+    base = settled(what.base, bench) if what.base else None
+    return what.model_copy(update={"config": settle(what.config, bench), "base": base})
 
 
 def made_of(

@@ -33,7 +33,8 @@ def draw(ranked: list[Standing], curves: list[Curve]) -> list[Drawing]:
         drawings = [_by_method(ranked)]
         shown = [one for one in curves if len(one.rounds) > 1]
         if shown:
-            text = "Validation NDCG@10 against rounds; grey: the other methods."
+            grey = any(one.name not in _inks(ranked) for one in shown)
+            text = f"Validation NDCG@10 against rounds{'; grey: the other methods' if grey else ''}."
             drawings.append(Drawing("learning-rounds", text, _lines(shown, ranked, "rounds", "round")))
         moving = [one for one in shown if one.megabytes]
         if moving:

@@ -141,7 +141,7 @@ def _reading(ranked: list[Standing]) -> str:
     )
     if n < FEW:
         text += f" Of {n:,} people no bootstrap tells much: take intervals and bold gains as hints."
-    if rival is None:
+    if rival is None or len(ranked) == 1:
         return text
     return (
         f"{text} Against {rival.method.name}, the best rival on these very events: NDCG@10 paired by person, "

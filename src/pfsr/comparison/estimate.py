@@ -12,8 +12,9 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import NamedTuple
 
-from pfsr.comparison.cell import Cell, MadeOf, result_file
+from pfsr.comparison.cell import Cell, MadeOf
 from pfsr.comparison.cores import keep_to, quiet_libraries
+from pfsr.comparison.guard import lost
 from pfsr.errors import PfsrError
 from pfsr.runs.folder import read_json, write_json
 
@@ -89,7 +90,7 @@ def _stands(cell: Cell, known: dict[str, float], failed: dict[str, str]) -> Esti
 
 
 def _not_begun(cell: Cell) -> str:
-    return "anew: other settings" if result_file(cell.folder).exists() else "to do"
+    return "anew: other settings" if lost(cell) else "to do"
 
 
 def _spent(cell: Cell) -> float:
@@ -143,6 +144,6 @@ def _ask(
                 answers.append(json.loads(line))
                 told(len(answers), len(questions))
         except BaseException:
-            prober.kill()
+            prober.terminate()  # it clears its folder away
             raise
     return answers + [{"failed": "the probe died"}] * (len(questions) - len(answers))

@@ -1,6 +1,7 @@
 """Fill the table: make the cells that are not done, tell how it goes, keep the results up to date."""
 
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from pfsr.comparison.estimate import Estimate
 from pfsr.comparison.plan import Comparison
 from pfsr.comparison.pool import Pool, Running, share_done
 from pfsr.comparison.standing import Standing
+from pfsr.errors import PfsrError
 from pfsr.evaluation.tables import duration
 from pfsr.runs.watcher import say
 
@@ -37,10 +39,12 @@ def fill(comparison: Comparison, estimates: list[Estimate], processes: int, cons
     """Make what is missing in ``processes`` workers; results are written as cells end, and at the end.
 
     Raises:
-        PfsrError: the results cannot be written.
+        PfsrError: what a finished cell left is damaged (nothing is made then), or the results cannot be
+            written.
         KeyboardInterrupt: Ctrl-C a second time; cells can be resumed even so.
     """
     missing = [cell for cell in comparison.cells if cell.result() is None]
+    refuse_damage([cell for cell in comparison.cells if cell.result()])
     writer = Writer(comparison)
     with Bar(comparison, estimates, console) as bar:
 
@@ -53,6 +57,21 @@ def fill(comparison: Comparison, estimates: list[Estimate], processes: int, cons
     return Filled(writer.write(pool), pool.failed, whole)
 
 
+def refuse_damage(finished: list[Cell]) -> None:
+    """Read all that the results are made of: hours later would be late to find it damaged.
+
+    Raises:
+        PfsrError: ranks or rounds of a finished cell cannot be read.
+    """
+    for cell in finished:
+        found = cell.result()
+        for part, scorers in found.metrics.items() if found else ():
+            for scorer in scorers:
+                cell.evaluation(part, scorer)
+        if cell.method.kind == "run":
+            cell.log()
+
+
 class Writer:
     """Writes the results, not so often that it costs time."""
 
@@ -63,7 +82,8 @@ class Writer:
     def cell_ended(self, pool: Pool) -> None:
         """Write the results if that is cheap."""
         if pool.waiting and time.monotonic() - self._last > self._took / WRITING:
-            self.write(pool)
+            with suppress(PfsrError):  # no reason to stop the other cells; the last writing tells
+                self.write(pool)
 
     def write(self, pool: Pool) -> list[Standing]:
         """Write the results; return how the methods stand."""

@@ -41,10 +41,11 @@ def refuse_file(out: Path) -> None:
     """Refuse a place where no folder can be.
 
     Raises:
-        PfsrError: it is a file.
+        PfsrError: it is a file, or lies below one.
     """
-    if out.exists() and not out.is_dir():
-        raise PfsrError(f"{out}: a file, not a folder; name another --out")
+    there = next(one for one in (out, *out.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise PfsrError(f"{there}: a file, not a folder; name another --out")
 
 
 def _make(out: Path) -> None:
@@ -57,17 +58,17 @@ def _make(out: Path) -> None:
 
 
 def _refuse_losses(comparison: Comparison) -> None:
-    lost = {cell.label: how for cell in comparison.cells if (how := _lost(cell))}
-    if lost:
-        first, *more = lost
+    going = {cell.label: how for cell in comparison.cells if (how := lost(cell))}
+    if going:
+        first, *more = going
         others = f", and {len(more)} more of its cells with other settings" if more else ""
         raise PfsrError(
-            f"{comparison.out}: {first} was made with {lost[first]}{others}; "
+            f"{comparison.out}: {first} was made with {going[first]}{others}; "
             "make it anew with --overwrite, or name another --out"
         )
 
 
-def _lost(cell: Cell) -> str:
+def lost(cell: Cell) -> str:
     """Return how what lies in a cell's folder differs from what is wanted; empty: nothing goes."""
     if cell.result() or (cell.wanted.made_of.kind == "run" and resumable(cell.folder, cell.wanted)):
         return ""
@@ -75,9 +76,11 @@ def _lost(cell: Cell) -> str:
     if before is None:
         return ""
     try:
-        return _differences(Wanted.model_validate(before), cell.wanted)
+        told = _differences(Wanted.model_validate(before), cell.wanted)
     except ValidationError:
         return "another version's settings"
+    damaged = "settings that a damaged config.json or facts.json no longer tells"
+    return told or (damaged if cell.wanted.made_of.kind == "run" else "")
 
 
 def _before(cell: Cell) -> Any:

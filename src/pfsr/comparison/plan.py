@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pfsr.comparison.cell import Cell, Wanted, made_of
+from pfsr.comparison.cell import Cell, MadeOf, Wanted, made_of, settled
 from pfsr.comparison.method import BUILT_IN, Method, find_method
 from pfsr.comparison.rates import at_best_rates
 from pfsr.config import Config
-from pfsr.data.loading import load_config
+from pfsr.data.loading import load_config, whole_paths
 from pfsr.data.split import split
 from pfsr.errors import PfsrError
 from pfsr.recipe import merge, resolve
@@ -73,11 +73,12 @@ def plan(
     given = resolve(settings)
     bench = _bench(given)
     config, facts = settle(given, bench), data_facts(bench.dataset, bench.split, given)
-    settings = merge(settings, {"data": _findable(config), "model": {"dropout": config.model.dropout}})
+    settings = merge(settings, {"data": whole_paths(config.data), "model": {"dropout": config.model.dropout}})
     cells: dict[tuple[str, float, int], Cell] = {}
     for method, factor, seed in _combinations(methods, seeds, factors):
         base = cells[method.of, factor, seed] if method.of else None
-        what = made_of(method, settings, seed, base.method if base else None, factor)
+        what = settled(made_of(method, settings, seed, base.method if base else None, factor), bench)
+        _refuse_nothing_to_scramble(method, what)
         below = str(base.folder.root.resolve()) if base else None
         wanted = Wanted(method=method.name, seed=seed, made_of=what, split=facts["split_hash"], base=below)
         folder = _folder(out / "cells" / method.name, factor, seed)
@@ -148,10 +149,12 @@ def _below(method: Method, given: dict[str, Method]) -> Method:
     return below
 
 
-def _findable(config: Config) -> dict[str, str]:
-    """Name files by their whole path, so that workers and later calls find them from anywhere."""
-    named = {"source": config.data.source, "titles": config.data.titles}
-    return {key: str(Path(name).resolve()) for key, name in named.items() if name and Path(name).is_file()}
+def _refuse_nothing_to_scramble(method: Method, what: MadeOf) -> None:
+    if what.kind == "scrambled" and what.base and what.base.config.response.mode == "off":
+        raise PfsrError(
+            f"method {method.name}: {method.of} has nothing private to scramble with response.mode = 'off'; "
+            "leave this method out, or that setting"
+        )
 
 
 def _bench(config: Config) -> Bench:

@@ -94,7 +94,7 @@ class Pool:
             if status == 0 and one.cell.result():
                 log_file(one.cell).unlink(missing_ok=True)
                 self._ended(one.cell, None)
-            elif status != STOPPED and not self._stopping:
+            elif not self._stopping:
                 self.failed[one.cell.label] = why(one.cell, status)
                 self._ended(one.cell, self.failed[one.cell.label])
 
@@ -135,6 +135,8 @@ def why(cell: Cell, status: int) -> str:
     if status < 0:
         name = signal.Signals(-status).name
         return f"ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+    if status == STOPPED:
+        return "stopped by a signal from elsewhere; the same command goes on"
     lines = log_file(cell).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     reason = lines[-1].strip() if lines else f"ended with status {status}"
     return reason if len(lines) < 2 else f"{reason} (more in {log_file(cell)})"

@@ -6,6 +6,7 @@ process of its own so that its memory is returned.
 """
 
 import json
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -94,7 +95,9 @@ def _training(run: Run, config: Config) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Answer every question on standard input."""
+    """Answer every question on standard input; SIGTERM ends it tidily, Ctrl-C is left to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     keep_freed_memory()
     wanted = [MadeOf.model_validate(one) for one in json.load(sys.stdin)]
     dataset = load_config(wanted[0].config.data)

@@ -21,14 +21,9 @@ def scrambled(base: RunFolder, dataset: Dataset) -> Scorer:
     The run stays as it is; who gets whose offsets follows from its seed.
 
     Raises:
-        PfsrError: the run has no private offsets, is not done, or there is only one person.
+        PfsrError: the run is not done, or there is only one person.
     """
     run = open_finished(base, dataset)
-    if run.config.response.mode == "off":
-        raise PfsrError(
-            f"{base.root}: response.mode = 'off' leaves no private offsets to scramble; set another mode, "
-            "or leave this method out"
-        )
     donors = derangement(len(dataset.sequences), derive(run.config.seed, "scramble"))
     return ModelScorer("personal", open_bundle(base.best), run.config.evaluation.window, run.store, donors)
 

@@ -1,8 +1,8 @@
 """Personalized signal: what private parameters are worth on held-out events, person by person.
 
 PG_u = NLL_u(a separately trained global model) - NLL_u(the method's personal model), in nats, on the test
-events; both of the same seed, and a mean over the seeds for each person. A method with another encoder or
-another budget than the global model has no PG: what it differs by is not its private parameters' doing.
+events; both of the same seed, and a mean over the seeds for each person. A method with another encoder,
+loss or budget (rounds trained) than the global model has no PG: it differs by more than what is private.
 Nor has a model that a device trained alone, which has no part of the global one.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from pfsr.comparison.cell import Cell
 from pfsr.comparison.plan import Comparison
-from pfsr.config import FederatedConfig, ModelConfig
+from pfsr.config import FederatedConfig, ModelConfig, ObjectiveConfig
 from pfsr.data.split import Targets
 from pfsr.evaluation.intervals import bootstrap, paired_differences
 from pfsr.evaluation.result import Evaluation
@@ -55,6 +55,8 @@ class Signal:
 def signals(comparison: Comparison) -> list[Signal]:
     """Return the signal of every personalized method that shares a finished seed with the reference.
 
+    Without the reference, that of every seed; it has no PG then.
+
     Raises:
         PfsrError: what a finished cell left is damaged, or belongs to other targets.
     """
@@ -86,14 +88,15 @@ def retention(cells: list[Cell]) -> float | None:
 
 
 def _signal(comparison: Comparison, name: str, reference: dict[int, Cell]) -> Signal | None:
-    cells = [one for one in _finished(comparison, name) if _is_personal(one) and one.wanted.seed in reference]
+    done = [cell for cell in _finished(comparison, name) if _is_personal(cell)]
+    cells = [cell for cell in done if not reference or cell.wanted.seed in reference]
     if not cells:
         return None
     own, gains = {}, {}
     for cell in cells:
-        seed, personal = cell.wanted.seed, cell.evaluation()
-        if cell.method.kind != "local" and _shared_part(cell) == _shared_part(reference[seed]):
-            gains[seed] = paired_differences(personal, reference[seed].evaluation())
+        seed, personal, apart = cell.wanted.seed, cell.evaluation(), reference.get(cell.wanted.seed)
+        if apart and cell.method.kind != "local" and _shared_part(cell) == _shared_part(apart):
+            gains[seed] = paired_differences(personal, apart.evaluation())
         shared = _own_global(cell)
         if shared is not None:
             own[seed] = paired_differences(personal, shared)["NLL"]
@@ -102,11 +105,18 @@ def _signal(comparison: Comparison, name: str, reference: dict[int, Cell]) -> Si
     return Signal(name, wanted, len(cells), gain, own, ndcg, retention(cells))
 
 
-def _shared_part(cell: Cell) -> tuple[ModelConfig, FederatedConfig]:
-    """Return the encoder and the budget of a cell: what has to be equal for a gain to be a person's."""
-    config = cell.wanted.made_of.config
+def _shared_part(cell: Cell) -> tuple[ModelConfig, FederatedConfig, ObjectiveConfig, int, int]:
+    """Return the encoder, the budget and the loss of a cell: what a person's gain needs to be equal."""
+    config, found = cell.wanted.made_of.config, cell.result()
     how = {"local_rate": 1.0, "server_rate": 1.0, "proximal": 0.0}
-    return config.model.model_copy(update={"sites": "response"}), config.federated.model_copy(update=how)
+    pull = {"magnitude": "off", "prox": 1.0, "clip_quantile": 0.5}
+    return (
+        config.model.model_copy(update={"sites": "response"}),
+        config.federated.model_copy(update=how),
+        config.objective.model_copy(update=pull),
+        config.evaluation.window,
+        found.cost.rounds if found else 0,
+    )
 
 
 def _finished(comparison: Comparison, name: str) -> list[Cell]:

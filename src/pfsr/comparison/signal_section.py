@@ -15,15 +15,15 @@ READING = (
     "PG is what a person's private parameters are worth: the NLL of the test event, in nats, under a "
     f"separately trained global model ({REFERENCE}, same seed, equal budget; where rates were tried, at its "
     "own best one) less the NLL under the method's personal model; a person's mean over the seeds, then the"
-    " mean over people with its 95 % interval; a method with another encoder or budget, or trained on a "
-    "device alone, has none. The global model is separately trained because the shared part of a "
-    "personalized run leans on the private parameters: taken alone it may be worse than a global model need"
-    " be, and flatter the gain (PG over own global). pfsr-scrambled serves everybody with somebody else's "
-    "private offsets of pfsr: what is left of PG over own global there owes nothing to the person, so of a "
-    "gain that is personal nothing is left. Retention is the share of a person's NLL gain over the run's "
-    "own global model, on validation events, that is still there in the last look while training, when "
-    "private parameters are as old as that person's last participation, before everybody adapts to the "
-    "finished model."
+    " mean over people with its 95 % interval; a method with another encoder, loss or budget (rounds "
+    "trained), or trained on a device alone, has none. The global model is separately trained because the "
+    "shared part of a personalized run leans on the private parameters: taken alone it may be worse than a "
+    "global model need be, and flatter the gain (PG over own global). pfsr-scrambled serves everybody with "
+    "somebody else's private offsets of pfsr: what is left of PG over own global there owes nothing to the "
+    "person, so of a gain that is personal nothing is left. Retention is the share of a person's NLL gain "
+    "over the run's own global model, on validation events, that is still there in the last look while "
+    "training, when private parameters are as old as that person's last participation, before everybody "
+    "adapts to the finished model."
 )
 
 
@@ -42,7 +42,7 @@ class SignalSection(NamedTuple):
 
 
 def signal_section(comparison: Comparison) -> SignalSection | None:
-    """Return the section; None while there is no reference, or no personalized method beside it.
+    """Return the section; None while there is no personalized method (with a seed of the reference's).
 
     Raises:
         PfsrError: what a finished cell left is damaged, or belongs to other targets.
@@ -51,8 +51,10 @@ def signal_section(comparison: Comparison) -> SignalSection | None:
     if not found:
         return None
     names = [one.method for one in found]
-    missing = [name for name in PERSONALIZED if name not in names]
+    apart = any(cell.method.name == REFERENCE and cell.result() for cell in comparison.cells)
+    missing = [*([] if apart else [REFERENCE]), *(name for name in PERSONALIZED if name not in names)]
     told = f"Not in this comparison, or not finished: {', '.join(missing)}." if missing else ""
+    told += f" PG takes {REFERENCE}." if not apart else ""
     return SignalSection(_table(found), _claim({one.method: one for one in found}), told)
 
 

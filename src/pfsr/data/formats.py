@@ -7,6 +7,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from pfsr.data.ids import shown
 from pfsr.errors import PfsrError
 
@@ -79,6 +81,18 @@ def is_parquet(path: Path) -> bool:
     if named and not made:
         raise PfsrError(f"{path}: is not parquet in spite of its name; rename it to what it is")
     return made
+
+
+def read_parquet(path: Path) -> pl.DataFrame:
+    """Return the table in a parquet file.
+
+    Raises:
+        PfsrError: it is damaged.
+    """
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise PfsrError(f"{path}: damaged parquet: {shown(str(error).splitlines()[0], 200)}") from None
 
 
 def kind_of(path: Path) -> str:

@@ -12,7 +12,7 @@ from pfsr.config import DataConfig
 from pfsr.data.catalog import Catalog
 from pfsr.data.dataset import Dataset, People
 from pfsr.data.download import Archive
-from pfsr.data.formats import is_parquet
+from pfsr.data.formats import is_parquet, read_parquet
 from pfsr.data.ids import shown
 from pfsr.data.interactions import (
     Interactions,
@@ -76,6 +76,13 @@ def load_config(config: DataConfig) -> Dataset:
     )
 
 
+def whole_paths(config: DataConfig) -> dict[str, str]:
+    """Return the settings that name files, by whole paths that are found from any working directory."""
+    source = None if config.source in NAMED else config.source
+    named = {"source": source, "titles": config.titles}
+    return {key: str(Path(name).resolve()) for key, name in named.items() if name and Path(name).is_file()}
+
+
 def read_events(source: Any, columns: dict[str, str] | None = None) -> Interactions:
     """Read the events of what :func:`load` reads, unfiltered; ids in text files are text.
 
@@ -89,7 +96,7 @@ def read_events(source: Any, columns: dict[str, str] | None = None) -> Interacti
     archive = _archive(source)
     path = Path(source) if archive is None else fetch(archive).events
     if is_parquet(path):
-        return from_frame(_read_parquet(path), columns, str(path))
+        return from_frame(read_parquet(path), columns, str(path))
     return _from_text(path, columns)
 
 
@@ -184,13 +191,6 @@ def _name(source: Any) -> str:
     if not isinstance(source, str | Path):
         return "table"
     return source if isinstance(source, str) and source in NAMED else _stem(Path(source))
-
-
-def _read_parquet(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise PfsrError(f"{path}: damaged parquet: {shown(str(error).splitlines()[0], 200)}") from None
 
 
 def _ordered(users: np.ndarray, rows: np.ndarray, times: np.ndarray) -> Sequences:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pfsr.data.formats import is_parquet
+from pfsr.data.formats import is_parquet, read_parquet
 from pfsr.data.ids import shown
 from pfsr.data.text import open_text
 from pfsr.errors import PfsrError
@@ -16,8 +16,10 @@ def read_titles(path: Path) -> dict[str, str]:
     Raises:
         PfsrError: the file is unreadable or has no item_id and title columns.
     """
+    if not path.exists():
+        raise PfsrError(f"{path}: no such file of titles; mend data.titles, or leave it out")
     if is_parquet(path):
-        frame = pl.read_parquet(path)
+        frame = read_parquet(path)
         chosen = _choose(path, frame.columns)
         table = frame.select(pl.col(chosen).cast(pl.String))
     else:

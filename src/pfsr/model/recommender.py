@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pfsr.config import ModelConfig
 from pfsr.data.catalog import Catalog
-from pfsr.errors import PfsrError
+from pfsr.errors import NotFiniteError, PfsrError
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEMS, embed, empty_states, encode, encode_step, scores
 from pfsr.model.encoders.layers import LayerState
@@ -151,5 +151,7 @@ def _id_type(ids: list[Hashable]) -> pl.DataType | type[pl.DataType] | None:
 
 def _finite(scores_BI: Tensor) -> Tensor:
     if not bool(scores_BI[:, 1:].isfinite().all()):
-        raise PfsrError("the model's scores are not finite; its weights are damaged, load another bundle")
+        raise NotFiniteError(
+            "the model's scores are not finite; its weights are damaged, load another bundle"
+        )
     return scores_BI

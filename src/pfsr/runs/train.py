@@ -1,15 +1,14 @@
 """A run from its first round to its report, resumable at any instant."""
 
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pfsr.baselines.central import Pooled
 from pfsr.config import Config
 from pfsr.data.dataset import Dataset
-from pfsr.data.loading import load_config
+from pfsr.data.loading import load_config, whole_paths
 from pfsr.data.split import split
-from pfsr.errors import PfsrError
+from pfsr.errors import NotFiniteError, PfsrError
 from pfsr.federated.cohort import eligible
 from pfsr.federated.rounds import ServerState, first_state, make_broadcast, run_round
 from pfsr.model.adaptation import Adaptation
@@ -130,9 +129,7 @@ class Interrupted(Exception):  # noqa: N818 - a request that was met, not an err
 
 def _findable(config: Config) -> Config:
     """Name files by their whole path, so that the run opens from any working directory."""
-    named = {"source": config.data.source, "titles": config.data.titles}
-    whole = {key: str(Path(name).resolve()) for key, name in named.items() if name and Path(name).is_file()}
-    return config.model_copy(update={"data": config.data.model_copy(update=whole)})
+    return config.model_copy(update={"data": config.data.model_copy(update=whole_paths(config.data))})
 
 
 def _bench(config: Config, dataset: Dataset) -> Bench:
@@ -172,10 +169,14 @@ def _finished(config: Config, progress: Progress) -> bool:
 
 def _refuse_divergence(state: ServerState, config: Config) -> None:
     if not all(bool(weight.isfinite().all()) for weight in state.weights.values()):
-        raise PfsrError(
-            f"round {state.round}: training diverged, the weights are not finite; "
-            f"lower federated.server_rate (now {config.federated.server_rate:g})"
-        )
+        raise _diverged("the weights", state, config)
+
+
+def _diverged(what: str, state: ServerState, config: Config) -> PfsrError:
+    return PfsrError(
+        f"round {state.round}: training diverged, {what} are not finite; "
+        f"lower federated.server_rate (now {config.federated.server_rate:g})"
+    )
 
 
 def _look(run: Run, state: ServerState, progress: Progress) -> tuple[dict[str, Any], Progress]:
@@ -187,7 +188,10 @@ def _look(run: Run, state: ServerState, progress: Progress) -> tuple[dict[str, A
     targets = some_of(run.bench.split.validation, evaluation.people, run.config.seed)
     names = {"global": "validation", "personal": "validation_personal"}
     seen = (judge(run.bench, scorer, targets) for scorer in models(model, run.store, run.config))
-    look = {names[one.name]: one.metrics() for one in seen}
+    try:
+        look = {names[one.name]: one.metrics() for one in seen}
+    except NotFiniteError:
+        raise _diverged("the scores", state, run.config) from None
     score = look.get("validation_personal", look["validation"])["NDCG@10"]
     if score <= progress.best_score and progress.best_round:
         return look, progress._replace(stale_looks=progress.stale_looks + 1)
