@@ -118,7 +118,10 @@ def test_the_same_command_again_makes_nothing(compared, recipe, pfsr_command, tm
 
 
 def test_a_plan_lists_cells_and_makes_none(recipe, pfsr_command, tmp_path):
+    told = pfsr_command("compare", recipe, "--methods", "amb-central", "--plan", "--evaluation.patience", "2")
+    assert re.search(r"│ amb-central +│ +0 │ to do +│ +≤ ", told.out)
     told = pfsr_command("compare", recipe, "--methods", "markov,ditto", "--seeds", "2", "--plan")
+    assert "≤" not in told.out
     assert (told.status, told.err) == (0, "")
     stated = re.findall(r"│ ([a-z-]+) +│ +(\S) │ to do", told.out)
     assert stated == [

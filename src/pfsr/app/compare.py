@@ -67,7 +67,8 @@ def compare(  # noqa: PLR0913 - a command line
     processes
         Cells made at a time (default: one per core).
     plan
-        Only tell which cells there are and how long each will take.
+        Only tell which cells there are and how long each will take (≤: it may stop before, when validation
+        no longer improves).
     overwrite
         Make cells that lie in the folder with other settings anew, instead of refusing to lose them.
     """
@@ -144,7 +145,8 @@ def _plan_table(comparison: Comparison, estimates: list[Estimate]) -> Table:
         table.add_column(name, justify="left" if name in ("method", "stands") else "right")
     for cell, one in zip(comparison.cells, estimates, strict=True):
         seed = "–" if cell.method.kind == "rule" else str(cell.wanted.seed)
-        takes = "?" if one.total is None else duration(one.total)
+        most = "≤ " if not cell.result() and cell.wanted.made_of.config.evaluation.patience else ""
+        takes = "?" if one.total is None else most + duration(one.total)
         left = "" if not one.left else "?" if one.total is None else duration(one.left)
         table.add_row(cell.title, seed, one.status, takes, left)
     return table
