@@ -9,6 +9,7 @@ from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.table import Table
 
+from pfsr.app.place import Place
 from pfsr.app.train import Given
 from pfsr.comparison.conclude import report_path, results_path
 from pfsr.comparison.cores import shares
@@ -35,7 +36,7 @@ def compare(  # noqa: PLR0913 - a command line
     methods: str | None = None,
     seeds: str = "1",
     rates: str | None = None,
-    out: Path | None = None,
+    out: Place | None = None,
     data: Annotated[str | None, Parameter(name="--data", accepts_keys=False)] = None,
     processes: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     plan: Annotated[bool, Parameter(negative="")] = False,

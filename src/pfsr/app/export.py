@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pfsr.app.place import Place
 from pfsr.device.manifest import Table
 from pfsr.device.ranking import Told
 from pfsr.export.folder import Exported, export_model
@@ -15,7 +16,7 @@ from pfsr.runs.folder import RunFolder
 from pfsr.runs.watcher import say
 
 
-def export(bundle: Path, *, out: Path, table: Table = "float32") -> None:
+def export(bundle: Path, *, out: Place, table: Table = "float32") -> None:
     """Write a bundle as a device model: ONNX graphs, weights, catalogue and a manifest.
 
     Parameters

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from pydantic import model_validator
 from rich.console import Console
 
+from pfsr.app.place import Place
 from pfsr.config import Config, ModelConfig, ResponseConfig
 from pfsr.errors import PfsrError
 from pfsr.recipe import merge, read_recipe, resolve
@@ -50,7 +51,7 @@ def train(
     recipe: Path | None = None,
     *,
     data: Annotated[str | None, Parameter(name="--data", accepts_keys=False)] = None,
-    out: Path | None = None,
+    out: Place | None = None,
     resume: Path | None = None,
     overwrite: bool = False,
     settings: Annotated[Given, Parameter(name="*")] = Given(),  # noqa: B008 - frozen
