@@ -160,7 +160,7 @@ class FederatedConfig(Section):
     """Clients invited to a round."""
     sampling: Literal["random", "epochs"] = "random"
     """A new draw each round; or everybody once, in random order, before anybody again: all clients are cut
-    into equal cohorts of at most federated.cohort, and nobody sends over one upload more than the others."""
+    into equal cohorts of at most federated.cohort, and invitations differ by one at most."""
     unavailable: Share = 0.0
     """Share of a cohort that never answers."""
     window: Positive = 100

@@ -80,6 +80,7 @@ def test_the_report_has_the_tables_and_the_figures(compared):
     }  # fmt: skip
     assert page.count("<table") == 3
     assert "history 6-10" in page
+    assert "grey: the other methods" not in page  # every method has a colour here
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r"url\((.)", page)) <= {"#"}
@@ -147,6 +148,7 @@ def test_rates_are_cells_and_the_results_name_the_one_shown(recipe, pfsr_command
     text = (tmp_path / "out/results.md").read_text()
     assert "--rates 0.5,2" in text
     assert "test NDCG@10" not in told.out  # nobody is to choose a rate by the test
+    assert "HR@10" not in told.out  # so that the rate fits beside the rest
     assert row(text, "pfsr")[9] == f"{rate:g}"
     assert f"{test['NDCG@10']:.4f}" in row(text, "pfsr")[4]
 
