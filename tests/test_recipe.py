@@ -42,6 +42,8 @@ def complaint(settings: dict[str, Any], overrides: dict[str, Any] | None = None)
         ({"federated": {"unavailable": 1.0}}, "federated.unavailable"),
         ({"federated": {"final_rate": -0.1}}, "federated.final_rate"),
         ({"objective": {"seen": "masked"}}, "objective.seen"),
+        ({"objective": {"spread": 0.0}}, "objective.spread"),
+        ({"objective": {"spread": 1.5}}, "objective.spread"),
         ({"model": {"dropout": float("nan")}}, "model.dropout"),
         ({"model": {"dropout": "some"}}, "model.dropout"),
         ({"model": {"d_model": 10, "heads": 4}}, "model"),

@@ -16,7 +16,7 @@ from pfsr.federated.rounds import (
 )
 from pfsr.federated.server import server_step
 from pfsr.federated.update import wire_bytes
-from pfsr.model.magnitude import FIRST_LIMIT, FIRST_SPREAD
+from pfsr.model.magnitude import FIRST_LIMIT
 
 EVERYBODY = np.arange(6)
 
@@ -189,9 +189,9 @@ def test_a_round_leaves_the_state_before_it_alone(world):
 
 
 def test_spread_and_limits_follow_the_clients(world):
-    config = world.config(federated={"cohort": 6})
+    config = world.config(federated={"cohort": 6}, objective={"spread": 0.3})
     state = first_state(config, world.catalogue)
-    assert state.spread_G.tolist() == pytest.approx([FIRST_SPREAD] * len(world.sites(config).names))
+    assert state.spread_G.tolist() == pytest.approx([0.3] * len(world.sites(config).names))
     assert state.limits_T.tolist() == pytest.approx([FIRST_LIMIT] * len(state.weights))
     totals = []
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from pfsr.config import ObjectiveConfig
 from pfsr.model.magnitude import (
     FIRST_LIMIT,
-    FIRST_SPREAD,
     LEAST_SPREAD,
     MOST_SPREAD,
     next_limits,
@@ -63,7 +62,7 @@ def test_spread_follows_the_mean_inside_its_range(spread, mean):
 
 
 def test_spread_settles_at_what_clients_report():
-    spread, reported = torch.tensor([FIRST_SPREAD]), torch.tensor([0.3])
+    spread, reported = torch.tensor([0.01]), torch.tensor([0.3])
     for _ in range(60):
         spread = next_spread(spread, reported)
     torch.testing.assert_close(spread, reported, rtol=1e-4, atol=0)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pfsr.config import Config
+from pfsr.config import Config, ObjectiveConfig
 from pfsr.device.lessons import Learned, Lesson, TookPart
 from pfsr.device.manifest import Manifest, read_manifest
 from pfsr.device.messages import read_call, write_upload
@@ -31,7 +31,7 @@ from pfsr.federated.seeds import derive
 from pfsr.federated.server import Moments
 from pfsr.federated.view import Broadcast
 from pfsr.model.adaptation import Adaptation
-from pfsr.model.magnitude import FIRST_LIMIT, FIRST_SPREAD
+from pfsr.model.magnitude import FIRST_LIMIT
 from pfsr.model.response import Sites, response_sites
 
 LEAST = 2
@@ -96,7 +96,7 @@ def _task(lesson: Lesson) -> _Task:
     """
     manifest = read_manifest(lesson.folder)
     sites = response_sites(manifest.model)
-    adaptation = manifest.adaptation or Adaptation(spread=(FIRST_SPREAD,) * len(sites.names))
+    adaptation = manifest.adaptation or Adaptation(spread=(ObjectiveConfig().spread,) * len(sites.names))
     config, version = adaptation.config(manifest.model), adaptation.round + int(lesson.rounds)
     _check_personal(manifest, config)
     weights = {name: torch.from_numpy(value) for name, value in read_weights(lesson.folder).items()}

@@ -29,7 +29,7 @@ from pfsr.federated.update import wire_bytes
 from pfsr.federated.view import Broadcast
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEMS, init_weights
-from pfsr.model.magnitude import FIRST_LIMIT, FIRST_SPREAD, next_limits, next_spread
+from pfsr.model.magnitude import FIRST_LIMIT, next_limits, next_spread
 from pfsr.model.response import response_sites
 
 Trainer = Callable[[Broadcast, np.ndarray], PartialSum]
@@ -70,7 +70,8 @@ def first_state(config: Config, items: int) -> ServerState:
     """Return the state before the first round, for a catalogue of ``items`` items."""
     weights = init_weights(config.model, items, derive(config.seed, "weights"))
     groups = len(response_sites(config.model).names)
-    spread, limits = torch.full((groups,), FIRST_SPREAD), torch.full((len(weights),), FIRST_LIMIT)
+    spread = torch.full((groups,), config.objective.spread)
+    limits = torch.full((len(weights),), FIRST_LIMIT)
     return ServerState(weights, empty_moments(weights), spread, limits, 0)
 
 

@@ -19,9 +19,6 @@ from pfsr.config import ObjectiveConfig
 from pfsr.model.response import Sites, posterior_variance
 from pfsr.model.thin import Moved, norms, scale
 
-FIRST_SPREAD = 0.01
-"""tau^2 before anybody took part."""
-
 FIRST_LIMIT = 1e-3
 """c before anybody took part; low, since it rises faster than it falls."""
 
