@@ -146,8 +146,8 @@ class ObjectiveConfig(Section):
     magnitude: Literal["dynamic", "prox", "off"] = "dynamic"
     """Dynamic Magnitude Loss; prox: one constant pull towards the global model; off: none."""
     spread: Annotated[float, Field(ge=1e-4, le=1)] = 0.01
-    """dynamic: tau^2 before anybody took part, how much people are taken to differ. It grows slowly, so a
-    short training gains by .1 (hundreds of rounds), which over a long one learns people by heart."""
+    """dynamic: tau^2 before anybody took part, how much people are taken to differ. It grows slowly: a few
+    hundred rounds gain by starting at .1, a thousand then learn people by heart (docs/decisions/0018)."""
     prox: Rate = 1.0
     """prox: the constant coefficient that stands for 1/tau^2."""
     clip_quantile: Share = 0.9
