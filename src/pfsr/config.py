@@ -154,6 +154,19 @@ class ObjectiveConfig(Section):
     """dynamic: the share of clients whose shared movement stays under the limit c."""
 
 
+class MemoryConfig(Section):
+    """A memory of pairs beside the encoder: which item came soon after which, summed over everybody."""
+
+    mode: Literal["off", "pairs"] = "off"
+    """pairs: count them before the first round, one more message from everybody; off: the encoder alone."""
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.25
+    """How strongly pairs raise an item's odds: by (1 + count) to this power."""
+    share: Share = 0.3
+    """The most of the probability that pairs have alone, for items that the encoder has hardly learnt."""
+    people: Positive = 2
+    """Pairs that fewer people share are dropped."""
+
+
 class FederatedConfig(Section):
     """Rounds of federated training; one person is one client."""
 
@@ -229,6 +242,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     response: ResponseConfig = ResponseConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
+    memory: MemoryConfig = MemoryConfig()
     federated: FederatedConfig = FederatedConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 

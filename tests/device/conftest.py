@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from pfsr.device.manifest import file_digest, model_version, read_manifest
 from pfsr.device.store import Store
 from pfsr.export.folder import export_model
 from pfsr.model.encoder import init_weights
+from pfsr.model.memory import PairMemory
 from pfsr.model.recommender import Recommender
 
 ITEMS = [f"item-{n}" for n in range(30)]
@@ -46,10 +48,22 @@ def make_model(ids, seed, **sizes):
     return Recommender(config, Catalog(tuple(ids), [f"Title of {i}" for i in ids]), weights)
 
 
+def with_memory(model):
+    """Return the model with every item calling the one seven rows on to mind, and the one before it."""
+    firsts = np.repeat(np.arange(1, len(model.catalog) + 1), 2)
+    following = np.where(np.arange(len(firsts)) % 2, firsts + 6, firsts - 2) % len(model.catalog) + 1
+    counts = np.random.default_rng(0).uniform(0.5, 9, len(firsts)).astype(np.float32)
+    starts = np.searchsorted(firsts, np.arange(len(model.catalog) + 2))
+    totals = np.bincount(firsts, counts).astype(np.float32)
+    pairs = PairMemory(starts, following.astype(np.int32), counts, totals, 0.5, 0.4)
+    return Recommender(model.config, model.catalog, model.weights, pairs)
+
+
 @pytest.fixture(scope="session")
 def models():
-    """Return models by name: the second has another catalogue, the third other sites."""
+    """Return models by name: the second has another catalogue, the third other sites, the last a memory."""
     return {
+        "remembering": with_memory(make_model(ITEMS, 1)),
         "first": make_model(ITEMS, 1),
         "second": make_model([*ITEMS[:4], "new", *ITEMS[:3:-1]], 2),
         "other sites": make_model(ITEMS, 3, view="associative"),

@@ -47,7 +47,7 @@ def assert_recommends(expected):
     return check
 
 
-@pytest.mark.parametrize("name", ["first", "other sites"])
+@pytest.mark.parametrize("name", ["first", "other sites", "remembering"])
 def test_recommendations_are_those_of_pytorch_after_every_event(folder, exported, assert_recommends, name):
     with Device.open(folder, model=exported[name]) as device:
         assert_recommends(device, name, [])
@@ -97,6 +97,22 @@ def test_the_folder_needs_no_other(folder, exported, tmp_path, assert_recommends
     shutil.rmtree(source)
     with Device.open(folder) as device:
         assert_recommends(device, "first", HISTORY[:1])
+
+
+def test_a_memory_of_pairs_reads_the_newest_events_after_reopening_and_forgetting(
+    folder, exported, assert_recommends, expected
+):
+    with Device.open(folder, model=exported["remembering"]) as device:
+        for time_ms, item in enumerate(HISTORY):
+            device.record(item, time_ms)
+    with Device.open(folder) as device:
+        assert_recommends(device, "remembering", HISTORY)
+        device.record("item-11")
+        assert_recommends(device, "remembering", [*HISTORY, "item-11"])
+        device.forget(item="item-28")
+        assert_recommends(device, "remembering", [*HISTORY[:-1], "item-11"])
+    wanted = (expected(name, HISTORY)["item_id"].to_list() for name in ("remembering", "first"))
+    assert next(wanted) != next(wanted)
 
 
 def test_a_reopened_device_takes_its_state_up_without_replay(folder, exported, monkeypatch):

@@ -81,7 +81,7 @@ def test_a_manifest_that_is_no_text(model):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"format_version": 2}, "device model format 2, this PFSR reads up to 1; upgrade PFSR"),
+        ({"format_version": 3}, "device model format 3, this PFSR reads up to 2; upgrade PFSR"),
         ({"items": 4}, "does not belong"),
         ({"items": -1}, "items"),
         ({"table": "int4"}, "table"),
@@ -108,13 +108,24 @@ def test_an_index_needs_its_file(model):
     assert "names other files" in refusal(model)
 
 
+def test_a_memory_needs_its_file(model):
+    change(model, memory={"weight": 0.5, "share": 0.1, "repeats": False})
+    assert "names other files" in refusal(model)
+
+
 def test_versions_tell_apart_what_computes_something_else():
     digests = {name: name for name in FILES}
     facts = {"items": 3, "table": "int8", "model": {}, "sites": [], "states": []}
     version = model_version(facts, digests)
     assert len(version) == 16
     assert model_version(facts, digests | {"step.onnx": "of another exporter"}) == version
-    others = [facts | {"table": "float32"}, facts | {"model": {"horizon": 2}}]
+    others = [
+        facts | {"table": "float32"},
+        facts | {"model": {"horizon": 2}},
+        facts | {"memory": {"share": 0.1}},
+    ]
     assert version not in {model_version(other, digests) for other in others}
     for name in ("weights.safetensors", "catalog.json"):
         assert model_version(facts, digests | {name: "other"}) != version
+    remembering = model_version(facts, digests | {"memory.safetensors": "one"})
+    assert len({version, remembering, model_version(facts, digests | {"memory.safetensors": "other"})}) == 3

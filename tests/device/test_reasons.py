@@ -79,6 +79,26 @@ def test_reasons_are_those_of_the_definition(model, runtime, offsets, history):
         assert [reason.push for reason in told] == sorted((reason.push for reason in told), reverse=True)
 
 
+def test_a_reason_may_lie_in_the_memory_of_pairs(models, tmp_path):
+    """Item 4 calls item 11 to mind, seven rows on; without item 4 nothing does."""
+    model = models["remembering"]
+    export_model(model, tmp_path / "model")
+    runtime = Runtime.open(tmp_path / "model")
+    had, history = np.array([9, 20, 4]), [9, 20, 4]
+    memory, none = model.memory, torch.zeros(1, runtime.sites.total)
+    alone = Recommender(model.config, model.catalog, model.weights)
+
+    def log_p(rows):
+        scores = memory.add_to(alone.score([np.array(rows)], none)[0].numpy(), np.array(rows), had)
+        kept = [row for row in range(1, ITEMS + 1) if row not in history]
+        return scores[11] - torch.logsumexp(torch.from_numpy(scores[kept]).double(), 0).item()
+
+    zeros = np.zeros(runtime.sites.total, np.float32)
+    (told,) = reasons(Snapshot(runtime, zeros, history), [11], most=ITEMS)
+    assert told[0].row == 4
+    assert told[0].push == pytest.approx(log_p(history) - log_p([9, 20]), abs=1e-3)
+
+
 def test_forgetting_the_first_reason_lowers_the_item_most(exported, folder):
     with Device.open(folder, model=exported) as device:
         for row in HISTORY:
@@ -130,7 +150,7 @@ def test_a_large_catalogue_leaves_fewer_events_out(runtime, offsets, monkeypatch
     monkeypatch.setattr(module, "SCORED", 2 * ITEMS)
     scored = []
     scores = runtime.scores
-    monkeypatch.setattr(runtime, "scores", lambda query: scored.append(1) or scores(query))
+    monkeypatch.setattr(runtime, "scores", lambda *read: scored.append(1) or scores(*read))
     reasons(Snapshot(runtime, offsets, HISTORY), [2])
     assert len(scored) == 3
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pfsr.device import runtime as runtime_module
-from pfsr.device.manifest import file_digest
+from pfsr.device.manifest import file_digest, model_version
 from pfsr.device.runtime import Runtime
 from pfsr.device.weights import read_weights
 from pfsr.errors import PfsrError
@@ -168,6 +168,21 @@ def test_weights_that_are_none_are_refused(copy, content):
     (copy / "weights.safetensors").write_bytes(content)
     with pytest.raises(PfsrError, match=r"weights\.safetensors") as refused:
         read_weights(copy)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"no tensors", "no safetensors"), (None, "it has other arrays")]
+)
+def test_a_memory_that_is_none_is_refused(exported, tmp_path, content, why):
+    copy = shutil.copytree(exported["remembering"], tmp_path / "copy")
+    content = (copy / "weights.safetensors").read_bytes() if content is None else content
+    rewritten(copy, "memory.safetensors", content)
+    form = json.loads((copy / "manifest.json").read_text())
+    form["model_version"] = model_version(form, form["files"])
+    (copy / "manifest.json").write_text(json.dumps(form))
+    with pytest.raises(PfsrError, match=rf"memory\.safetensors.*{why}") as refused:
+        Runtime.open(copy)
     assert "\n" not in str(refused.value)
 
 

@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ from pfsr.errors import PfsrError
 from pfsr.model import bundle as module
 from pfsr.model.bundle import open_bundle, save_bundle, write_tensors
 from pfsr.model.encoder import init_weights
+from pfsr.model.memory import PairMemory
 from pfsr.model.recommender import Recommender
 
 SMALL = ModelConfig(d_model=8, d_state=2, heads=2, blocks=1, view="associative")
@@ -37,6 +39,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("bundle") / "model.safetensors"
     save_bundle(make(), path)
     return path.read_bytes()
+
+
+def remembering() -> Recommender:
+    """Return a model with a memory of two pairs: 1 -> 3 and 3 -> 2."""
+    model, counts = make(), np.array([2, 0.5], np.float32)
+    starts, totals = np.array([0, 0, 1, 1, 2]), np.array([0, 3, 0, 0.5], np.float32)
+    memory = PairMemory(starts, np.array([3, 2], np.int32), counts, totals, 0.5, 0.25, True)
+    return Recommender(model.config, model.catalog, model.weights, memory)
 
 
 def refused(path: Path, match: str | None = None) -> str:
@@ -177,7 +187,7 @@ def test_foreign_safetensors_are_refused(tmp_path, stored):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"version": "2"}, "upgrade PFSR"),
+        ({"version": "3"}, "upgrade PFSR"),
         ({"version": "999999"}, "upgrade PFSR"),
         ({"version": "one"}, "not a number"),
         ({"version": ""}, "not a number"),
@@ -265,3 +275,31 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(PfsrError, match="cannot be written") as caught:
         write_tensors({"a": torch.ones(1)}, tmp_path / "file" / "b.safetensors", {})
     assert "\n" not in str(caught.value)
+
+
+def test_a_memory_of_pairs_comes_back_and_only_then_the_version_is_new(tmp_path, stored):
+    model = remembering()
+    save_bundle(model, tmp_path / "b.safetensors")
+    again = open_bundle(tmp_path / "b.safetensors")
+    assert again.memory.header() == model.memory.header()
+    histories = [np.array([1]), np.array([2, 3]), np.array([], int)]
+    assert torch.equal(again.score(histories), model.score(histories))
+    assert not torch.equal(again.score(histories), make().score(histories))
+    assert b'"version":"2"' in (tmp_path / "b.safetensors").read_bytes()
+    assert b'"version":"1"' in stored
+
+
+@pytest.mark.parametrize(
+    ("change", "missing", "said"),
+    [
+        ({"memory": "{"}, (), "memory of pairs"),
+        ({"memory": '{"weight": 1, "share": 2, "repeats": true}'}, (), "memory of pairs"),
+        ({}, ("memory.counts",), "other arrays"),
+    ],
+)
+def test_a_damaged_memory_is_refused(tmp_path, change, missing, said):
+    path = tmp_path / "b.safetensors"
+    save_bundle(remembering(), path)
+    tensors, header = module.read_tensors(path)
+    kept = {name: tensor for name, tensor in tensors.items() if name not in missing}
+    refused(written(path, kept, header | change), said)

@@ -11,6 +11,7 @@ from pfsr.config import ModelConfig
 from pfsr.data.catalog import Catalog
 from pfsr.errors import PfsrError
 from pfsr.model.encoder import init_weights
+from pfsr.model.memory import PairMemory
 from pfsr.model.recommender import Recommender
 from pfsr.model.response import response_sites
 
@@ -233,3 +234,19 @@ def test_recommending_leaves_the_weights_alone(model):
     before = {name: weight.clone() for name, weight in model.weights.items()}
     model.recommend([[100, 101], []], offsets_BS=some_offsets(2))
     assert all((model.weights[name] == weight).all() for name, weight in before.items())
+
+
+def test_a_memory_reads_the_whole_history_where_the_encoder_reads_a_window(model):
+    starts, totals = np.repeat([0, 1], [3, ITEMS - 1]), np.zeros(ITEMS + 1, np.float32)
+    totals[2] = 50
+    pairs = PairMemory(starts, np.array([7], np.int32), np.array([50], np.float32), totals, 1.0, 0.9)
+    remembering = Recommender(model.config, model.catalog, model.weights, pairs)
+    history = [107, 101, 105]  # rows 8, 2 and 6: 2 calls 7 to mind
+    scored = remembering.score([model.catalog.rows(history)], window=1)[0].numpy()
+    alone = model.score([model.catalog.rows(history[-1:])])[0].numpy()
+    np.testing.assert_array_equal(
+        scored, pairs.add_to(alone, np.array([8, 2, 6]), np.array([8, 2, 6])), strict=True
+    )
+    assert remembering.recommend([history], k=1, window=1)["item_id"].to_list() == [106]
+    seen = remembering.recommend([history], k=ITEMS, exclude_seen=False)
+    assert set(history) <= set(seen["item_id"])

@@ -139,8 +139,11 @@ def _judged(
 
 
 def _run_cost(run: Run) -> Cost:
-    """Add up the rounds. Central training moves no model: what it takes from people is their history."""
+    """Add up the rounds, and the memory of pairs before them. Central training moves no model: what it takes
+    from people is their history.
+    """
     lines, people = read_metrics(run.folder), len(run.bench.dataset.sequences)
+    facts = read_json(run.folder.facts)
     moved = run.config.training == "federated"
 
     def per_person(key: str) -> float:
@@ -150,9 +153,9 @@ def _run_cost(run: Run) -> Cost:
         rounds=len(lines),
         looks=sum("validation" in line for line in lines),
         participations=per_person("clients"),
-        bytes_up=per_person("bytes_up"),
-        bytes_down=per_person("bytes_down"),
-        train_seconds=read_json(run.folder.facts)["wall_seconds"],
+        bytes_up=per_person("bytes_up") + moved * facts.get("pairs_bytes_up", 0) / people,
+        bytes_down=per_person("bytes_down") + moved * facts.get("pairs_bytes_down", 0),
+        train_seconds=facts["wall_seconds"],
     )
 
 

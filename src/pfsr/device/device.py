@@ -87,10 +87,11 @@ class Device:
         """
         with self._engine.guard:
             track = self._engine.track()
-            query, seen_rows = track.query, track.seen_rows
+            query, seen_rows, newest = track.query, track.seen_rows, track.newest
         runtime, catalog = track.basis.runtime, track.basis.runtime.catalog
         more = [catalog.row(item) for item in exclude if catalog.known(item)]
-        rows, scores = runtime.best(query, k, np.append(seen_rows, more) if more else seen_rows)
+        excluded = np.append(seen_rows, more) if more else seen_rows
+        rows, scores = runtime.best(query, k, excluded, newest)
         ids = [catalog.item_id(row) for row in rows.tolist()]
         titles = [catalog.title(row) for row in rows.tolist()]
         return [Recommendation(*found) for found in zip(ids, titles, scores.tolist(), strict=True)]

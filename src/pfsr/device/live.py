@@ -20,6 +20,7 @@ import numpy as np
 from pfsr.device.records import Event, Stamp
 from pfsr.device.runtime import Runtime
 from pfsr.device.store import Store
+from pfsr.model.memory import REACH
 
 AT_ONCE = 256
 """Events that are replayed at once instead of in the background: less than a tenth of a second."""
@@ -43,6 +44,7 @@ class Track:
         seq: the last event taken in, whether or not the catalogue knows its item.
         seen: catalogue rows in the history.
         seen_rows: the same as an array, int64, each row once.
+        newest: rows of the last events, oldest first, as many as a memory of pairs reads.
     """
 
     def __init__(self, basis: Basis) -> None:
@@ -52,6 +54,7 @@ class Track:
         self.seq = 0
         self.seen: set[int] = set()
         self.seen_rows = np.zeros(0, np.int64)
+        self.newest: tuple[int, ...] = ()
 
     @property
     def stamp(self) -> Stamp:
@@ -87,6 +90,7 @@ class Track:
         return within
 
     def _see(self, rows: Sequence[int]) -> None:
+        self.newest = (*self.newest, *rows)[-REACH:]
         fresh = [row for row in dict.fromkeys(rows) if row not in self.seen]
         if fresh:
             self.seen.update(fresh)

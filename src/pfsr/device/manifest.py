@@ -7,6 +7,7 @@
     score.onnx            query [B, d], items [I + 1, d], bias [I + 1] -> scores; column 0 is -infinity
     weights.safetensors   the shared weights: the item table, which the graphs do not hold, and all others
     items.usearch         large catalogues: an index of approximate nearest neighbours
+    memory.safetensors    a memory of pairs, if the model has one; ``model.memory`` tells how it is read
 
 x is an item's vector times sqrt(d). Whoever reads this needs no PyTorch.
 
@@ -26,10 +27,13 @@ from pfsr.config import Count, ModelConfig, Positive, Section
 from pfsr.data.catalog import Catalog
 from pfsr.errors import PfsrError
 from pfsr.model.adaptation import Adaptation
+from pfsr.model.memory import Header as MemoryHeader
 
-FORMAT, VERSION = "pfsr-device", 1
+FORMAT, VERSION = "pfsr-device", 2
+"""Version 2 has a memory of pairs; without one it is 1, which older versions of PFSR read too."""
 
 MANIFEST, CATALOG, WEIGHTS, INDEX = "manifest.json", "catalog.json", "weights.safetensors", "items.usearch"
+MEMORY = "memory.safetensors"
 STEP, ENCODE, SCORE = "step.onnx", "encode.onnx", "score.onnx"
 FILES = frozenset({CATALOG, WEIGHTS, STEP, ENCODE, SCORE})
 """What every device model has beside its manifest."""
@@ -51,7 +55,7 @@ class Manifest(Section):
     """
 
     format: Literal["pfsr-device"] = FORMAT
-    format_version: Positive = VERSION
+    format_version: Positive = 1
     model_version: str
     items: Positive
     table: Table
@@ -61,12 +65,18 @@ class Manifest(Section):
     files: dict[str, str]
     index: IndexFacts | None = None
     adaptation: Adaptation | None = None
+    memory: MemoryHeader | None = None
 
     @model_validator(mode="after")
     def _spread_fits_sites(self) -> "Manifest":
         if self.adaptation and len(self.adaptation.spread) != len(self.sites):
             raise ValueError("adaptation.spread: one number for every site is needed")
         return self
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the files that it has beside the manifest."""
+        return FILES | ({INDEX} if self.index else set()) | ({MEMORY} if self.memory else set())
 
     @property
     def state_size(self) -> int:
@@ -97,14 +107,14 @@ def model_version(facts: dict[str, Any], digests: dict[str, str]) -> str:
     """Return 16 hex digits that stand for all that decides what a model computes.
 
     Args:
-        facts: the manifest's ``items``, ``table``, ``model``, ``sites``, ``states`` and, if there is one,
-            ``adaptation``, as JSON.
-        digests: SHA-256 of the files; those of weights and catalogue count, since a graph that another
-            version of the exporter wrote is still the same model.
+        facts: the manifest's ``items``, ``table``, ``model``, ``sites``, ``states`` and, if there are any,
+            ``adaptation`` and ``memory``, as JSON.
+        digests: SHA-256 of the files; those of weights, catalogue and memory count, since a graph that
+            another version of the exporter wrote is still the same model.
     """
     told = {name: facts[name] for name in ("items", "table", "model", "sites", "states")}
-    told |= {"adaptation": facts["adaptation"]} if facts.get("adaptation") else {}
-    told |= {name: digests[name] for name in (WEIGHTS, CATALOG)}
+    told |= {name: facts[name] for name in ("adaptation", "memory") if facts.get(name)}
+    told |= {name: digests[name] for name in (WEIGHTS, CATALOG, MEMORY) if name in digests}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -116,10 +126,9 @@ def read_manifest(folder: Path) -> Manifest:
     """
     form = _form(folder)
     manifest = _parsed(folder, form)
-    expected = FILES | {INDEX} if manifest.index else FILES
-    if manifest.files.keys() != expected:
+    if manifest.files.keys() != manifest.names:
         raise damaged(folder, f"{MANIFEST} names other files than a device model has")
-    for name in sorted(expected):
+    for name in sorted(manifest.names):
         if file_digest(folder / name) != manifest.files[name]:
             raise damaged(folder, f"{name} is not the file that was exported")
     if model_version(form, manifest.files) != manifest.model_version:

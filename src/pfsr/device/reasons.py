@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pfsr.device.reports import Snapshot
+from pfsr.model.memory import REACH
 
 RECENT = 50
 """Events that are left out in turn, the most recent ones: what lies further back is told of as a whole."""
@@ -29,6 +30,13 @@ SCORED = 5_000_000
 
 LEAST = math.log(1.05)
 """A push below this, 5 % more likely, is not worth a name."""
+
+
+class Read(NamedTuple):
+    """What a history comes to: its query [d], and its newest events, as catalogue rows."""
+
+    query_d: np.ndarray
+    newest: list[int]
 
 
 class Reason(NamedTuple):
@@ -55,9 +63,11 @@ def reasons(snapshot: Snapshot, items: Sequence[int], most: int = 3) -> list[lis
     """
     rows_R = np.asarray(items, np.int64)
     had = np.setdiff1d(np.asarray(snapshot.rows, np.int64), rows_R)
-    query_d, reduced = _encoded(snapshot)
-    whole_R = _log_probabilities(snapshot, query_d, had)[rows_R]
-    pushes = {past: whole_R - _log_probabilities(snapshot, q_d, had)[rows_R] for past, q_d in reduced.items()}
+    whole, reduced = _encoded(snapshot)
+    whole_R = _log_probabilities(snapshot, whole, had)[rows_R]
+    pushes = {
+        past: whole_R - _log_probabilities(snapshot, rest, had)[rows_R] for past, rest in reduced.items()
+    }
     return [
         _strongest({past: float(p_R[i]) for past, p_R in pushes.items()}, most) for i in range(len(rows_R))
     ]
@@ -76,8 +86,8 @@ def in_words(titles: Sequence[str], history: bool = True) -> str:
     return f"Because of {' and '.join(filter(None, (', '.join(quoted[:-1]), quoted[-1])))}."
 
 
-def _encoded(snapshot: Snapshot) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Return the query [d] of the history, and recent item -> the query without its recent events.
+def _encoded(snapshot: Snapshot) -> tuple[Read, dict[int, Read]]:
+    """Return what the history comes to, and recent item -> what it comes to without its recent events.
 
     What lies before the recent events is encoded once.
     """
@@ -85,19 +95,20 @@ def _encoded(snapshot: Snapshot) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     recent = min(RECENT, max(1, SCORED // len(runtime.catalog)))
     first = max(0, len(rows) - recent)
     state, query_d = runtime.replay(rows[:first], offsets_S)
-    reduced: dict[int, np.ndarray] = {}
+    reduced: dict[int, Read] = {}
     for place in range(first, len(rows)):
         past = rows[place]
         rest = [row for row in rows[place + 1 :] if row != past]
         if past not in reduced:
-            reduced[past] = runtime.advance(state, rest, offsets_S)[1][-1] if rest else query_d
+            without_d = runtime.advance(state, rest, offsets_S)[1][-1] if rest else query_d
+            reduced[past] = Read(without_d, [*rows[:place], *rest][-REACH:])
         state, query_d = runtime.step(state, past, offsets_S)
-    return query_d, reduced
+    return Read(query_d, rows[-REACH:]), reduced
 
 
-def _log_probabilities(snapshot: Snapshot, query_d: np.ndarray, had: np.ndarray) -> np.ndarray:
-    """Return log p of every item, float64 [I + 1], after what ``query_d`` has seen; -infinity where had."""
-    scores_I = snapshot.runtime.scores(query_d).astype(np.float64)
+def _log_probabilities(snapshot: Snapshot, read: Read, had: np.ndarray) -> np.ndarray:
+    """Return log p of every item, float64 [I + 1], after what was ``read``; -infinity where had."""
+    scores_I = snapshot.runtime.scores(read.query_d, read.newest, had).astype(np.float64)
     scores_I[had] = -np.inf
     highest = scores_I.max()
     return scores_I - highest - np.log(np.exp(scores_I - highest).sum())

@@ -17,6 +17,7 @@ from pfsr.data.catalog import Catalog
 from pfsr.device.manifest import (
     CATALOG,
     ENCODE,
+    MEMORY,
     STEP,
     Manifest,
     SiteLayout,
@@ -26,8 +27,9 @@ from pfsr.device.manifest import (
     site_layout,
 )
 from pfsr.device.ranking import EXACT_LIMIT, NeighbourIndex, best_places
-from pfsr.device.weights import ITEM_BIAS, ItemTable, item_table, mapped_weights
+from pfsr.device.weights import ITEM_BIAS, ItemTable, item_table, mapped, mapped_weights
 from pfsr.errors import PfsrError
+from pfsr.model.memory import Header, PairMemory
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -37,6 +39,10 @@ BLOCK = EXACT_LIMIT
 
 CHUNK = 256
 """Events a replay takes in at a time: bounds its memory."""
+
+
+Rows = Sequence[int] | np.ndarray
+"""Catalogue rows."""
 
 
 class Graphs(NamedTuple):
@@ -66,6 +72,7 @@ class Runtime:
         self._table, self._bias = _items(folder, manifest)
         self._graphs = Graphs(*(_session(folder, name) for name in (STEP, ENCODE)))
         self._index = manifest.index and NeighbourIndex.open(folder, manifest.index.expansion)
+        self._memory = manifest.memory and _memory(folder, manifest.memory, manifest.items)
 
     @classmethod
     def open(cls, folder: str | Path) -> "Runtime":
@@ -97,9 +104,7 @@ class Runtime:
         query_1d, state_1Z = _run(self._graphs.step, inputs)
         return _finite(state_1Z[0]), _finite(query_1d[0])
 
-    def advance(
-        self, state: np.ndarray, rows: Sequence[int] | np.ndarray, offsets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def advance(self, state: np.ndarray, rows: Rows, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Take in some more events, as :meth:`step` would; return the new state and the queries [L, d]."""
         x_Ld, queries = self._embedded(rows), [np.zeros((0, self._table.stored.shape[1]), np.float32)]
         inputs = {"offsets": self._offsets(offsets), "state": self._state(state)}
@@ -109,29 +114,35 @@ class Runtime:
             queries.append(query_1Ld[0])
         return _finite(inputs["state"][0]), _finite(np.concatenate(queries))
 
-    def encode(self, rows: Sequence[int] | np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    def encode(self, rows: Rows, offsets: np.ndarray) -> np.ndarray:
         """Return the query after each event of a whole history, [L, d]; raises like :meth:`step`."""
         return self.advance(self.start(), rows, offsets)[1]
 
-    def replay(self, rows: Sequence[int] | np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def replay(self, rows: Rows, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the state after a whole history and its query [d] (zeros for an empty one, whose best items
         are those with the highest bias); raises like :meth:`step`.
         """
         state, queries = self.advance(self.start(), rows, offsets)
         return state, queries[-1] if len(queries) else np.zeros(self._table.stored.shape[1], np.float32)
 
-    def scores(self, query: np.ndarray) -> np.ndarray:
-        """Return the score of every item, float32 [I + 1]; column 0 (padding) is -infinity."""
+    def scores(self, query: np.ndarray, newest: Rows = (), had: Rows = ()) -> np.ndarray:
+        """Return the score of every item, float32 [I + 1]; column 0 (padding) is -infinity.
+
+        Args:
+            query: float32 [d].
+            newest: rows of the history's newest events, oldest first, which a memory of pairs reads.
+            had: rows in the history, or all that do not compete.
+        """
         scored, query = np.empty(len(self._table), np.float32), np.asarray(query, np.float32)
         for begin in range(0, len(self._table), BLOCK):
             rows = slice(begin, begin + BLOCK)
             np.dot(self._table.vectors(rows), query, out=scored[rows])
         scored += self._bias
         scored[0] = -np.inf
-        return scored
+        return self._memory.add_to(scored, np.asarray(newest), np.asarray(had)) if self._memory else scored
 
     def best(
-        self, query: np.ndarray, k: int, exclude_rows: Sequence[int] | np.ndarray = ()
+        self, query: np.ndarray, k: int, exclude_rows: Rows = (), newest: Rows = ()
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows and scores of the ``k`` best items, best first; fewer where fewer are left.
 
@@ -141,6 +152,7 @@ class Runtime:
             query: float32 [d].
             k: how many.
             exclude_rows: rows to leave out.
+            newest: rows of the history's newest events, oldest first, which a memory of pairs reads.
 
         Raises:
             PfsrError: ``k`` is not positive.
@@ -153,12 +165,12 @@ class Runtime:
             scored = self._table.vectors(rows) @ query + self._bias[rows]
             places = best_places(scored, k)
             return rows[places], scored[places]
-        scored = self.scores(query)
+        scored = self.scores(query, newest, excluded)
         scored[excluded] = -np.inf
         rows = best_places(scored, k)
         return rows, scored[rows]
 
-    def _embedded(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    def _embedded(self, rows: Rows) -> np.ndarray:
         known = np.asarray(rows, np.int64)
         if len(known) and not (known.min() > 0 and known.max() < len(self._table)):
             raise PfsrError(f"catalogue rows go from 1 to {len(self._table) - 1}; got others")
@@ -200,6 +212,13 @@ def _items(folder: Path, manifest: Manifest) -> tuple[ItemTable, np.ndarray]:
     if table.stored.shape != (manifest.items + 1, manifest.model.d_model) or len(bias) != len(table):
         raise damaged(folder, "the item table does not fit the manifest")
     return table if manifest.index else table.by_column(), bias
+
+
+def _memory(folder: Path, header: Header, items: int) -> PairMemory:
+    try:
+        return PairMemory.read(header, mapped(folder, MEMORY), items)
+    except ValueError as error:
+        raise damaged(folder, f"{MEMORY}: {str(error).splitlines()[0]}") from None
 
 
 def _session(folder: Path, name: str) -> "InferenceSession":

@@ -18,7 +18,7 @@ from pfsr.device.manifest import WEIGHTS, damaged
 ITEMS, ITEM_SCALE, ITEM_BIAS = "items", "items.scale", "item_bias"
 """Names of the item table, of its factor per row (int8 alone) and of the score biases [I + 1]."""
 
-_TYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8}
+_TYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "I32": np.int32, "I64": np.int64}
 
 
 class ItemTable:
@@ -62,25 +62,30 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
 
 
 def mapped_weights(folder: Path) -> dict[str, np.ndarray]:
-    """Return the tensors of a device model as they are stored, read-only views of the file.
+    """Return the weights of a device model as they are stored, read-only views of the file.
 
     Raises:
         PfsrError: the file is missing or damaged.
     """
+    tensors = mapped(folder, WEIGHTS)
+    if not {ITEMS, ITEM_BIAS} <= tensors.keys():
+        raise damaged(folder, f"{WEIGHTS} holds no item table")
+    return tensors
+
+
+def mapped(folder: Path, name: str) -> dict[str, np.ndarray]:
+    """Return the tensors in a file of a device model, read-only views of it; raises as the others do."""
     try:
-        with (folder / WEIGHTS).open("rb") as stream:
+        with (folder / name).open("rb") as stream:
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         start = 8 + int.from_bytes(content[:8], "little")
         header = json.loads(content[8:start])
         header.pop("__metadata__", None)
-        tensors = {name: _view(content, start, entry) for name, entry in header.items()}
+        return {name: _view(content, start, entry) for name, entry in header.items()}
     except OSError as error:
-        raise damaged(folder, f"{WEIGHTS}: {error.strerror or error}") from None
+        raise damaged(folder, f"{name}: {error.strerror or error}") from None
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise damaged(folder, f"{WEIGHTS} is no safetensors file") from None
-    if not {ITEMS, ITEM_BIAS} <= tensors.keys():
-        raise damaged(folder, f"{WEIGHTS} holds no item table")
-    return tensors
+        raise damaged(folder, f"{name} is no safetensors file") from None
 
 
 def _view(content: mmap.mmap, start: int, entry: dict[str, Any]) -> np.ndarray:

@@ -18,10 +18,9 @@ from safetensors.numpy import save
 from pfsr.device.manifest import (
     CATALOG,
     ENCODE,
-    FILES,
     FORMAT,
-    INDEX,
     MANIFEST,
+    MEMORY,
     SCORE,
     STEP,
     VERSION,
@@ -94,15 +93,22 @@ def export_model(
     kept = with_table(model, stored)
     with _whole(folder) as unfinished:
         _write_model(kept, stored, unfinished)
-        index = write_index(kept, unfinished, tell) if len(model.catalog) >= EXACT_LIMIT else None
+        index = write_index(kept, unfinished, tell) if _needs_index(model) else None
         facts = {"items": len(model.catalog), "table": table, **_shape(model, layout)}
         if adaptation is not None:
             facts["adaptation"] = adaptation.model_dump(mode="json")
+        if model.memory is not None:
+            facts["memory"] = model.memory.header().model_dump(mode="json")
         manifest = _write_manifest(facts, index, unfinished)
         difference = _difference(kept, Runtime.open(unfinished))
     size = sum(path.stat().st_size for path in folder.iterdir())
     loss = NO_LOSS if table == "float32" else table_loss(model, kept)
     return Exported(manifest, size, loss, difference)
+
+
+def _needs_index(model: Recommender) -> bool:
+    """Tell whether a catalogue is too large to rank exactly; what a memory adds, an index does not know."""
+    return len(model.catalog) >= EXACT_LIMIT and model.memory is None
 
 
 def _layout(model: Recommender) -> StateLayout:
@@ -126,6 +132,8 @@ def _shape(model: Recommender, layout: StateLayout) -> dict[str, object]:
 def _write_model(model: Recommender, stored: dict[str, np.ndarray], folder: Path) -> None:
     others = {name: weight.numpy() for name, weight in model.weights.items() if name != ITEMS}
     (folder / WEIGHTS).write_bytes(save(others | stored))
+    if model.memory is not None:
+        (folder / MEMORY).write_bytes(save(model.memory.arrays()))
     (folder / CATALOG).write_text(json.dumps(model.catalog.to_json()), encoding="utf-8")
     step = step_graph(model)
     for name, graph in ((STEP, step), (ENCODE, encode_graph(step)), (SCORE, score_graph())):
@@ -140,9 +148,9 @@ def _write_graph(graph: "ModelProto", path: Path) -> None:
 
 
 def _write_manifest(facts: dict[str, object], index: IndexFacts | None, folder: Path) -> Manifest:
-    names = FILES | {INDEX} if index else FILES
-    digests = {name: file_digest(folder / name) for name in sorted(names)}
-    form = {"format": FORMAT, "format_version": VERSION, "model_version": model_version(facts, digests)}
+    digests = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
+    version = VERSION if "memory" in facts else 1
+    form = {"format": FORMAT, "format_version": version, "model_version": model_version(facts, digests)}
     form |= facts | {"files": digests, "index": index and index.model_dump()}
     (folder / MANIFEST).write_text(json.dumps(form, indent=1), encoding="utf-8")
     return Manifest.model_validate(form)
@@ -158,7 +166,9 @@ def _difference(model: Recommender, runtime: Runtime) -> float:
     histories = random_histories(len(model.catalog), CHECKED)
     offsets_BS = torch.from_numpy(offsets_S).expand(CHECKED, -1)
     expected_BI = model.score(list(histories), offsets_BS)[:, 1:].numpy()
-    found_BI = np.stack([runtime.scores(runtime.replay(rows, offsets_S)[1])[1:] for rows in histories])
+    queries_Bd = [runtime.replay(rows, offsets_S)[1] for rows in histories]
+    scored = zip(queries_Bd, histories, strict=True)
+    found_BI = np.stack([runtime.scores(query_d, rows, rows)[1:] for query_d, rows in scored])
     difference = float(np.abs(found_BI - expected_BI).max() / np.abs(expected_BI).max())
     if not difference < CLOSE:
         raise PfsrError(

@@ -53,7 +53,8 @@ def stored_table(items_Id: np.ndarray, table: Table) -> dict[str, np.ndarray]:
 def with_table(model: Recommender, stored: dict[str, np.ndarray]) -> Recommender:
     """Return the model as it is with a table that was stored."""
     items_Id = item_table(stored).in_memory().stored
-    return Recommender(model.config, model.catalog, model.weights | {ITEMS: torch.from_numpy(items_Id)})
+    weights = model.weights | {ITEMS: torch.from_numpy(items_Id)}
+    return Recommender(model.config, model.catalog, weights, model.memory)
 
 
 def table_loss(model: Recommender, stored: Recommender) -> TableLoss:

@@ -1,5 +1,6 @@
 """A model as one file: safetensors, with the model's shape and the catalogue as JSON in its header, and, if a
-run trained it, what devices need to adapt it to a person.
+run trained it, what devices need to adapt it to a person. A memory of pairs is in it too, as tensors whose
+names begin with ``memory.``; such a file is version 2, all others stay readable for older versions of PFSR.
 
 One file is written beside its place and then renamed, so a reader sees the old bundle or the new one.
 Nothing is ever unpickled.
@@ -22,9 +23,10 @@ from pfsr.errors import PfsrError
 from pfsr.model.adaptation import Adaptation
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import init_weights
+from pfsr.model.memory import PREFIX, Header, PairMemory
 from pfsr.model.recommender import Recommender
 
-FORMAT, VERSION = "pfsr-bundle", 1
+FORMAT, VERSION = "pfsr-bundle", 2
 
 
 def save_bundle(model: Recommender, path: Path, adaptation: Adaptation | None = None) -> None:
@@ -40,13 +42,16 @@ def save_bundle(model: Recommender, path: Path, adaptation: Adaptation | None = 
     """
     header = {
         "format": FORMAT,
-        "version": str(VERSION),
+        "version": str(VERSION if model.memory else 1),
         "model": model.config.model_dump_json(),
         "catalog": json.dumps(model.catalog.to_json()),
     }
     if adaptation is not None:
         header["adaptation"] = adaptation.model_dump_json()
     tensors = {name: weight.contiguous() for name, weight in model.weights.items()}
+    if model.memory:
+        header["memory"] = model.memory.header().model_dump_json()
+        tensors |= {name: torch.from_numpy(array) for name, array in model.memory.arrays().items()}
     write_tensors(tensors, path, header)
 
 
@@ -85,8 +90,10 @@ def open_bundle(path: str | Path) -> Recommender:
         catalog = Catalog.from_json(json.loads(header["catalog"]))
     except (KeyError, ValueError, RecursionError, PfsrError) as error:
         raise _damaged(path, f"its header does not hold a model: {str(error).splitlines()[0]}") from None
-    _check_weights(path, tensors, config, len(catalog))
-    return Recommender(config, catalog, tensors)
+    memory = _memory(path, header, tensors, len(catalog))
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+    _check_weights(path, weights, config, len(catalog))
+    return Recommender(config, catalog, weights, memory)
 
 
 def read_adaptation(path: str | Path) -> Adaptation | None:
@@ -143,6 +150,16 @@ def _check_weights(path: Path, weights: Weights, config: ModelConfig, items: int
         raise _damaged(path, "its tensors do not fit its model and catalogue")
     if not all(w.dtype == torch.float32 and bool(w.isfinite().all()) for w in weights.values()):
         raise _damaged(path, "it holds numbers that are not finite float32")
+
+
+def _memory(path: Path, header: dict[str, str], tensors: Weights, items: int) -> PairMemory | None:
+    if "memory" not in header:
+        return None
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    try:
+        return PairMemory.read(Header.model_validate_json(header["memory"]), arrays, items)
+    except ValueError as error:
+        raise _damaged(path, f"its memory of pairs: {str(error).splitlines()[0]}") from None
 
 
 def _usual_mode(path: Path) -> int:

@@ -18,6 +18,7 @@ from pfsr.errors import NotFiniteError, PfsrError
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEMS, embed, empty_states, encode, encode_step, scores
 from pfsr.model.encoders.layers import LayerState
+from pfsr.model.memory import REACH, PairMemory
 from pfsr.model.response import Sites, respond, response_sites
 
 State = list[LayerState]
@@ -32,11 +33,13 @@ class Recommender:
         config: the model's shape.
         catalog: the items it knows.
         weights: the shared model.
+        memory: pairs of items that count beside it; None: the encoder alone.
     """
 
     config: ModelConfig
     catalog: Catalog
     weights: Weights
+    memory: PairMemory | None = None
 
     @cached_property
     def sites(self) -> Sites:
@@ -72,18 +75,29 @@ class Recommender:
         if window is not None and window < 1:
             raise PfsrError(f"window must be at least 1 (got {window})")
         rows = [self.catalog.rows(history) for history in histories]
-        scored = self.score(rows if window is None else [row[-window:] for row in rows], offsets_BS)
+        scored = self.score(rows, offsets_BS, window)
         if exclude_seen:
             for person, seen in enumerate(rows):
                 scored[person, seen] = -torch.inf
         return self._frame(*scored.topk(min(k, len(self.catalog)), dim=1))
 
-    @torch.no_grad()
-    def score(self, histories: Sequence[np.ndarray], offsets_BS: Tensor | None = None) -> Tensor:
+    def score(
+        self, histories: Sequence[np.ndarray], offsets_BS: Tensor | None = None, window: int | None = None
+    ) -> Tensor:
         """Return the score of every item [B, I + 1] after each history of catalogue rows.
 
         Column 0 (padding) is minus infinity. A softmax over a row gives the model's probabilities.
+        The encoder reads the ``window`` most recent events; all of them by default.
         """
+        read = histories if window is None else [history[-window:] for history in histories]
+        scores_BI = self._encoder_scores(read, offsets_BS)
+        if self.memory:
+            for scores_I, history in zip(scores_BI.numpy(), histories, strict=True):
+                scores_I[:] = self.memory.add_to(scores_I, history[-REACH:], history)
+        return scores_BI
+
+    @torch.no_grad()
+    def _encoder_scores(self, histories: Sequence[np.ndarray], offsets_BS: Tensor | None) -> Tensor:
         weights = self._personal(offsets_BS)
         items_BL = _padded(histories)
         query_BLd = encode(weights, embed(weights[ITEMS], items_BL), items_BL > 0, self.config)
@@ -102,10 +116,11 @@ class Recommender:
 
     @torch.no_grad()
     def step(self, state: State, item_id: Hashable, offsets_1S: Tensor | None = None) -> tuple[State, Tensor]:
-        """Take in one event; return the new state and the score of every item [I + 1].
+        """Take in one event; return the new state and the encoder's score of every item [I + 1].
 
-        The scores equal those of :meth:`score` for the whole history; the cost does not grow with it.
-        Use the same offsets for a history's every step.
+        The scores equal those of :meth:`score` for the whole history, but for what a memory of pairs adds to
+        them (``memory.add_to``); the cost does not grow with it. Use the same offsets for a history's every
+        step.
 
         Raises:
             PfsrError: the item id is unknown, or the encoder has no state of constant size.

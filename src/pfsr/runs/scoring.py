@@ -30,4 +30,4 @@ class ModelScorer:
         """Return scores float32 [n, items + 1] (see ``evaluation.Scorer``)."""
         givers = people if self.donors is None else self.donors[people]
         offsets = None if self.store is None else self.store.read(givers).offsets_BS
-        return self.model.score([history[-self.window :] for history in histories], offsets).numpy()
+        return self.model.score(histories, offsets, self.window).numpy()

@@ -13,6 +13,7 @@ from pfsr.federated.cohort import eligible
 from pfsr.federated.rounds import ServerState, first_state, make_broadcast, run_round
 from pfsr.model.adaptation import Adaptation
 from pfsr.model.bundle import open_bundle, save_bundle
+from pfsr.model.memory import PairMemory
 from pfsr.model.recommender import Recommender
 from pfsr.model.response import response_sites
 from pfsr.recipe import resolve
@@ -20,6 +21,7 @@ from pfsr.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pfsr.runs.facts import gather_facts, peak_memory_bytes
 from pfsr.runs.folder import RunFolder, clear_run, read_json, write_json
 from pfsr.runs.judging import Bench, judge, models, some_of
+from pfsr.runs.remembering import remembered
 from pfsr.runs.rounds_log import forget_after, log_round, settle_log
 from pfsr.runs.settling import settle
 from pfsr.runs.watcher import Watcher
@@ -31,13 +33,18 @@ IN_MEMORY = "(in memory)"
 
 
 class Run(NamedTuple):
-    """A run in progress or done: where it lies, what it learns from, how far it is."""
+    """A run in progress or done: where it lies, what it learns from, how far it is.
+
+    Attributes:
+        memory: of pairs, counted before the first round; None: the encoder alone.
+    """
 
     folder: RunFolder
     config: Config
     bench: Bench
     store: PrivateStore
     trainer: Simulator | Pooled
+    memory: PairMemory | None
 
 
 def start_run(folder: RunFolder, config: Config, dataset: Dataset | None = None) -> Run:
@@ -49,11 +56,12 @@ def start_run(folder: RunFolder, config: Config, dataset: Dataset | None = None)
     """
     bench = _bench(config, dataset or load_config(config.data))
     config = settle(config, bench)
-    facts = gather_facts(bench, config)
+    found = remembered(bench, config)
+    facts = gather_facts(bench, config) | found.facts()
     clear_run(folder)
     write_json(folder.facts, facts)
     write_json(folder.config, _findable(config).model_dump())
-    return _assemble(folder, config, bench)
+    return _assemble(folder, config, bench, found.memory)
 
 
 def reopen_run(folder: RunFolder, dataset: Dataset | None = None) -> Run:
@@ -74,7 +82,7 @@ def reopen_run(folder: RunFolder, dataset: Dataset | None = None) -> Run:
             f"{folder.root}: the data {config.data.source} has changed since this run started "
             f"(split {before}, now {bench.split.digest}); restore it or start a new run"
         )
-    run = _assemble(folder, config, bench)
+    run = _assemble(folder, config, bench, remembered(bench, config).memory)
     if _checkpointed(folder):
         load_checkpoint(folder.checkpoints, run.store)
     return run
@@ -141,12 +149,12 @@ def _bench(config: Config, dataset: Dataset) -> Bench:
     return bench
 
 
-def _assemble(folder: RunFolder, config: Config, bench: Bench) -> Run:
+def _assemble(folder: RunFolder, config: Config, bench: Bench, memory: PairMemory | None) -> Run:
     sequences = bench.dataset.sequences
     store = PrivateStore(folder.private, len(sequences), response_sites(config.model).total)
     population = Population(sequences, bench.split.train_ends, store)
     trainer = Pooled(population, config) if config.training == "central" else Simulator(population, config)
-    return Run(folder, config, bench, store, trainer)
+    return Run(folder, config, bench, store, trainer, memory)
 
 
 def _where_it_stands(run: Run) -> tuple[ServerState, Progress]:
@@ -184,7 +192,7 @@ def _look(run: Run, state: ServerState, progress: Progress) -> tuple[dict[str, A
     evaluation = run.config.evaluation
     if state.round % evaluation.every and state.round < run.config.federated.rounds:
         return {}, progress
-    model = Recommender(run.config.model, run.bench.dataset.catalog, state.weights)
+    model = _model(run, state)
     targets = some_of(run.bench.split.validation, evaluation.people, run.config.seed)
     names = {"global": "validation", "personal": "validation_personal"}
     seen = (judge(run.bench, scorer, targets) for scorer in models(model, run.store, run.config))
@@ -208,7 +216,7 @@ def _adapt(run: Run, state: ServerState, progress: Progress) -> None:
     if run.config.response.mode == "off":
         state = state._replace(weights=open_bundle(run.folder.best).weights)
     else:
-        _save_best(run, Recommender(run.config.model, run.bench.dataset.catalog, state.weights), state)
+        _save_best(run, _model(run, state), state)
         progress = progress._replace(best_round=state.round)
         run.trainer.adapt(make_broadcast(state, run.config), eligible(run.bench.split.train_ends, 2))
     # The facts first: a run whose checkpoint says that it is complete has them.
@@ -216,6 +224,10 @@ def _adapt(run: Run, state: ServerState, progress: Progress) -> None:
     facts |= {"model_of_round": progress.best_round, "wall_seconds": round(progress.seconds, 1)}
     write_json(run.folder.facts, facts | {"peak_memory_bytes": peak_memory_bytes()})
     save_checkpoint(run.folder.checkpoints, state, run.store, progress._replace(adapted=True))
+
+
+def _model(run: Run, state: ServerState) -> Recommender:
+    return Recommender(run.config.model, run.bench.dataset.catalog, state.weights, run.memory)
 
 
 def _save_best(run: Run, model: Recommender, state: ServerState) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pfsr.device.reports import Snapshot
+from pfsr.model.memory import REACH
 
 
 class Place(NamedTuple):
@@ -63,7 +64,7 @@ def compare(snapshot: Snapshot, k: int) -> Standing:
 def _ranks(snapshot: Snapshot) -> np.ndarray:
     """Return the rank of every item, int64 [I + 1]; padding and what the person has had come last."""
     runtime, offsets_S, rows = snapshot
-    scores_I = runtime.scores(runtime.replay(rows, offsets_S)[1])
+    scores_I = runtime.scores(runtime.replay(rows, offsets_S)[1], rows[-REACH:], rows)
     scores_I[list(set(rows))] = -np.inf
     ranks_I = np.empty(len(scores_I), np.int64)
     ranks_I[np.argsort(-scores_I, kind="stable")] = np.arange(1, len(scores_I) + 1)
