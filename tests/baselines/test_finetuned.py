@@ -16,8 +16,10 @@ from pfsr.config import Config
 from pfsr.data.catalog import Catalog
 from pfsr.data.population import large_population
 from pfsr.data.sequences import Sequences
+from pfsr.federated.pairs import own_pairs, remember
 from pfsr.federated.rounds import first_state, make_broadcast
 from pfsr.model.encoder import encode
+from pfsr.model.memory import REACH
 from pfsr.model.recommender import Recommender
 from pfsr.recipe import resolve
 
@@ -155,6 +157,18 @@ def test_without_steps_or_events_everybody_has_the_base(encoder):
     scores = method(Tuning(9, 0.1), config, base=model.weights).score(people, seen)
     np.testing.assert_allclose(scores[4:], expected[4:], rtol=1e-4, atol=1e-5)
     assert not np.allclose(scores[:4, 1:], expected[:4, 1:], rtol=0.01, atol=0.01)
+
+
+def test_a_memory_of_pairs_stands_beside_every_copy():
+    people, plain = TRAINED[:3], method(Tuning(2, 1e-2))
+    config = resolve(BASE, {"memory": {"mode": "pairs", "people": 1}})
+    everybody = [own_pairs(PEOPLE.history(int(p), int(ENDS[p]))) for p in range(len(ENDS))]
+    memory = remember(everybody, ITEMS, config)
+    found = replace(plain, memory=memory).score(people, histories(people))
+    alone = plain.score(people, histories(people))
+    for scores, before, history in zip(found, alone, histories(people), strict=True):
+        np.testing.assert_allclose(scores, memory.add_to(before, history[-REACH:], history), rtol=1e-5)
+    assert not np.allclose(found[:, 1:], alone[:, 1:])
 
 
 def test_a_copy_fits_its_person_better_than_the_base_and_the_base_stays():

@@ -31,6 +31,7 @@ from pfsr.federated.server import Moments, empty_moments, server_step
 from pfsr.federated.view import View, receive
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEM_BIAS, ITEMS, encode
+from pfsr.model.memory import PairMemory
 from pfsr.model.thin import write_out
 
 NUMBERS = 1 << 22
@@ -72,6 +73,7 @@ class FineTuned:
             ``federated.window`` + 1 of them.
         config: the model's shape, the loss and the windows.
         tuning: how a copy is trained.
+        memory: of pairs, which every copy has beside it; None: none.
     """
 
     name: str
@@ -80,6 +82,7 @@ class FineTuned:
     train_ends: np.ndarray
     config: Config
     tuning: Tuning
+    memory: PairMemory | None = None
 
     def score(self, people: np.ndarray, histories: list[np.ndarray]) -> np.ndarray:
         """Return scores float32 [n, items + 1] (see ``evaluation.Scorer``)."""
@@ -87,6 +90,8 @@ class FineTuned:
         for rows in self._batches(people):
             copies = self.copies(people[rows])
             scores[rows] = _scores(copies, [self._read(histories[row]) for row in rows], self.config).numpy()
+        if self.memory:
+            self.memory.add_to_all(scores, histories)
         return scores
 
     def copies(self, people: np.ndarray) -> Weights:

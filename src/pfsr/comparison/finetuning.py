@@ -28,10 +28,13 @@ class Tuning(Section):
 
 
 def fine_tuned(base: Recommender, bench: Bench, config: Config, tuning: Tuning) -> Scorer:
-    """Return a method that gives each person a copy of ``base``, fine-tuned on their training events."""
+    """Return a method that gives each person a copy of ``base``, fine-tuned on their training events.
+
+    A memory of pairs that ``base`` has stays as it is; a fresh model has none.
+    """
     sequences, ends = bench.dataset.sequences, bench.split.train_ends
     steps = finetuned.Tuning(tuning.steps, tuning.rate, tuning.pull)
-    return FineTuned("personal", base.weights, sequences, ends, config, steps)
+    return FineTuned("personal", base.weights, sequences, ends, config, steps, base.memory)
 
 
 def fresh_model(config: Config, bench: Bench) -> Recommender:

@@ -17,7 +17,7 @@ encoder has hardly learnt. What a dropped pair would have had stays with the enc
 Shapes: I items, P pairs, n items recalled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -117,6 +117,11 @@ class PairMemory:
         with np.errstate(divide="ignore"):
             scores[rows_n] = np.logaddexp(scores[rows_n], np.log(alone_n))
         return scores.astype(np.float32)
+
+    def add_to_all(self, scores_BI: np.ndarray, histories: Sequence[np.ndarray]) -> None:
+        """Write into the scores of B people what each one's history of rows, oldest first, calls to mind."""
+        for scores_I, history in zip(scores_BI, histories, strict=True):
+            scores_I[:] = self.add_to(scores_I, history[-REACH:], history)
 
     def header(self) -> Header:
         """Return what is written beside the arrays."""

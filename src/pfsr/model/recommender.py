@@ -18,7 +18,7 @@ from pfsr.errors import NotFiniteError, PfsrError
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import ITEMS, embed, empty_states, encode, encode_step, scores
 from pfsr.model.encoders.layers import LayerState
-from pfsr.model.memory import REACH, PairMemory
+from pfsr.model.memory import PairMemory
 from pfsr.model.response import Sites, respond, response_sites
 
 State = list[LayerState]
@@ -92,8 +92,7 @@ class Recommender:
         read = histories if window is None else [history[-window:] for history in histories]
         scores_BI = self._encoder_scores(read, offsets_BS)
         if self.memory:
-            for scores_I, history in zip(scores_BI.numpy(), histories, strict=True):
-                scores_I[:] = self.memory.add_to(scores_I, history[-REACH:], history)
+            self.memory.add_to_all(scores_BI.numpy(), histories)
         return scores_BI
 
     @torch.no_grad()
