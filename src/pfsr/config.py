@@ -158,13 +158,14 @@ class MemoryConfig(Section):
     """A memory of pairs beside the encoder: which item came soon after which, summed over everybody."""
 
     mode: Literal["off", "pairs"] = "off"
-    """pairs: count them before the first round, one more message from everybody; off: the encoder alone."""
-    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.25
+    """pairs: counted before the first round, one more message from everybody, which on real devices may leave
+    only into a secure sum; off: the encoder alone."""
+    weight: Annotated[float, Field(ge=0, le=10)] = 0.25
     """How strongly pairs raise an item's odds: by (1 + count) to this power."""
     share: Share = 0.3
     """The most of the probability that pairs have alone, for items that the encoder has hardly learnt."""
     people: Positive = 2
-    """Pairs that fewer people share are dropped."""
+    """Pairs that fewer people share are dropped; with 1 the model says what single people did."""
 
 
 class FederatedConfig(Section):

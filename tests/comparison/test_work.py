@@ -50,8 +50,10 @@ def test_a_memory_of_pairs_is_part_of_what_a_cell_costs(planned):
     plain = make(planned("pfsr").cells[0]).result().cost
     cell = make(planned("pfsr", memory={"mode": "pairs"}).cells[0])
     cost, facts = cell.result().cost, read_json(cell.folder.facts)
-    assert cost.bytes_up - plain.bytes_up == pytest.approx(facts["pairs_bytes_up"] / 40)
-    assert cost.bytes_down - plain.bytes_down == pytest.approx(facts["pairs_bytes_down"])
+    assert cost.bytes_up - plain.bytes_up == pytest.approx(facts["pairs_sent_bytes"])
+    assert cost.bytes_down - plain.bytes_down == pytest.approx(facts["pairs_received_bytes"])
+    central = make(planned("amb-central", memory={"mode": "pairs"}).cells[0]).result().cost
+    assert (central.bytes_up, central.bytes_down) == (0, 0)
 
 
 def test_a_rule_is_the_same_as_in_an_ordinary_run(planned):

@@ -113,6 +113,12 @@ def test_a_memory_needs_its_file(model):
     assert "names other files" in refusal(model)
 
 
+def test_an_index_knows_no_memory(model):
+    memory = {"weight": 0.5, "share": 0.1, "repeats": False}
+    change(model, memory=memory, index={"expansion": 128, "recall": 0.98})
+    assert "an index does not know" in refusal(model)
+
+
 def test_versions_tell_apart_what_computes_something_else():
     digests = {name: name for name in FILES}
     facts = {"items": 3, "table": "int8", "model": {}, "sites": [], "states": []}

@@ -171,8 +171,22 @@ def test_weights_that_are_none_are_refused(copy, content):
     assert "\n" not in str(refused.value)
 
 
+def safetensors(header):
+    """Return a file with such a header and no tensors."""
+    return len(header).to_bytes(8, "little") + header
+
+
 @pytest.mark.parametrize(
-    ("content", "why"), [(b"no tensors", "no safetensors"), (None, "it has other arrays")]
+    ("content", "why"),
+    [
+        (b"no tensors", "no safetensors"),
+        (safetensors(b"[" * 100_000), "no safetensors"),
+        (
+            safetensors(b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, %d]}}' % 10**30),
+            "no safeten",
+        ),
+        (None, "it has other arrays"),
+    ],
 )
 def test_a_memory_that_is_none_is_refused(exported, tmp_path, content, why):
     copy = shutil.copytree(exported["remembering"], tmp_path / "copy")

@@ -89,6 +89,13 @@ def full(tmp_path_factory):
     return folder, written(folder, content())
 
 
+def test_what_a_memory_of_pairs_took_is_moved_before_the_first_round():
+    rounds = [{"round": n, "bytes_up": 1000, "bytes_down": 3000} for n in (1, 2)]
+    facts = {"people": 4, "pairs_sent_bytes": 500, "pairs_received_bytes": 1500}
+    assert ReportContent("t", {}, facts, rounds, {}, "").traffic() == pytest.approx([0.003, 0.004])
+    assert ReportContent("t", {}, {"people": 4}, rounds, {}, "").traffic() == pytest.approx([0.001, 0.002])
+
+
 def test_the_page_is_well_formed_and_loads_nothing(full):
     structure = Structure(full[1])
     assert len(structure.ids) == len(set(structure.ids))

@@ -12,6 +12,8 @@ from pfsr.errors import PfsrError
 from pfsr.export import folder as exporting
 from pfsr.export.folder import export_model
 from pfsr.model.adaptation import Adaptation
+from pfsr.model.memory import PairMemory
+from pfsr.model.recommender import Recommender
 
 
 @pytest.fixture
@@ -107,6 +109,24 @@ def test_large_catalogues_get_an_index(small, tmp_path, traced, monkeypatch):
     assert set(rows) == set(np.argsort(-exact)[:5])
     np.testing.assert_allclose(scores, exact[rows], rtol=1e-5)
     assert np.all(np.diff(scores) <= 0)
+
+
+def test_a_memory_of_pairs_goes_along_and_every_item_is_ranked(small, tmp_path, traced, monkeypatch):
+    starts, totals = np.repeat([0, 1, 3], [6, 1, 25]), np.zeros(31, np.float32)
+    totals[5:7] = 9
+    pairs = PairMemory(starts, np.array([9, 2, 9], np.int32), np.array([8, 3, 1], np.float32), totals, 1, 0.5)
+    model = Recommender(small.config, small.catalog, small.weights, pairs)
+    monkeypatch.setattr(exporting, "EXACT_LIMIT", 30)
+    written = export_model(model, tmp_path / "model", "int8")
+    assert written.manifest.index is None
+    assert (written.manifest.memory, written.manifest.format_version) == (pairs.header(), 2)
+    runtime, history = Runtime.open(tmp_path / "model"), [1, 5, 6]
+    _, query = runtime.replay(history, np.zeros(small.sites.total, np.float32))
+    rows, scores = runtime.best(query, 30, history, history)
+    expected = pairs.add_to(runtime.scores(query), np.array(history), np.array(history))
+    np.testing.assert_allclose(scores, expected[rows], rtol=1e-5)
+    assert rows.tolist() != runtime.best(query, 30, history)[0].tolist()
+    assert np.abs(expected[1:] - model.score([np.array(history)])[0, 1:].numpy()).max() < 0.1
 
 
 def test_the_manifest_is_readable(exported, small):

@@ -294,6 +294,7 @@ def test_a_memory_of_pairs_comes_back_and_only_then_the_version_is_new(tmp_path,
     [
         ({"memory": "{"}, (), "memory of pairs"),
         ({"memory": '{"weight": 1, "share": 2, "repeats": true}'}, (), "memory of pairs"),
+        ({"memory": '{"weight": 1e38, "share": 0, "repeats": true}'}, (), "memory of pairs"),
         ({}, ("memory.counts",), "other arrays"),
     ],
 )
@@ -303,3 +304,11 @@ def test_a_damaged_memory_is_refused(tmp_path, change, missing, said):
     tensors, header = module.read_tensors(path)
     kept = {name: tensor for name, tensor in tensors.items() if name not in missing}
     refused(written(path, kept, header | change), said)
+
+
+def test_a_memory_of_numbers_that_numpy_lacks_is_refused(tmp_path):
+    path = tmp_path / "b.safetensors"
+    save_bundle(remembering(), path)
+    tensors, header = module.read_tensors(path)
+    tensors["memory.counts"] = tensors["memory.counts"].bfloat16()
+    refused(written(path, tensors, header), "memory of pairs")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfsr.model.memory import DOUBT, FADE, REACH, Header, PairMemory
+from pfsr.model.memory import DOUBT, FADE, REACH, PairHeader, PairMemory
 
 ITEMS = 9
 TABLE = {1: {2: 3.0, 5: 0.5}, 2: {1: 1.25, 9: 4.0}, 4: {4: 2.0, 7: 0.25}, 9: {3: 1.0}}
@@ -56,6 +56,7 @@ def test_scores_are_those_of_the_formula(scores, history, weight, share, repeats
     found = memory.add_to(scores, np.array(history[-REACH:]), np.array(history))
     assert found.dtype == np.float32
     assert found[0] == -np.inf
+    assert np.isfinite(found[1:]).all()
     if not competing or not len(memory.recall(np.array(history)).rows_n):
         return
     wanted = by_hand(scores, history, memory)
@@ -113,7 +114,7 @@ def told(memory: PairMemory, **arrays) -> PairMemory:
 def test_a_memory_comes_back_from_its_arrays():
     memory = build()
     again = told(memory)
-    assert again.header() == Header(weight=0.25, share=0.3, repeats=False) == memory.header()
+    assert again.header() == PairHeader(weight=0.25, share=0.3, repeats=False) == memory.header()
     for name, array in memory.arrays().items():
         assert np.array_equal(again.arrays()[name], array)
 
@@ -125,6 +126,8 @@ def test_a_memory_comes_back_from_its_arrays():
         ({"counts": np.ones(6, np.float32)}, "do not fit the catalogue"),
         ({"starts": np.array([0, 0, 2, 1, 4, 6, 6, 6, 6, 6, 7])}, "out of order"),
         ({"starts": np.zeros(ITEMS + 2, np.int64)}, "out of order"),
+        ({"starts": np.array([0, 0, 2**40, -(2**63), -1, 0, 0, 0, 0, 0, 6])}, "out of order"),
+        ({"totals": np.zeros(ITEMS + 1, np.float32)}, "exceed their totals"),
         ({"following": np.full(7, ITEMS + 1, np.int32)}, "lacks"),
         ({"following": np.zeros(7, np.int32)}, "lacks"),
         ({"counts": np.full(7, np.nan, np.float32)}, "no counts"),
@@ -137,3 +140,8 @@ def test_a_memory_comes_back_from_its_arrays():
 def test_arrays_that_are_no_memory_are_refused(arrays, why):
     with pytest.raises(ValueError, match=why):
         told(build(), **arrays)
+
+
+def test_the_busiest_item_begins_most_pairs():
+    assert build().busiest() in (1, 2, 4)
+    assert build({3: {1: 1.0}, 5: {1: 1.0, 2: 1.0}}).busiest() == 5

@@ -64,6 +64,11 @@ def _tell(console: Console, written: Exported, out: Path) -> None:
         )
     if manifest.index:
         say(console, f"index of the items: recall@10 {manifest.index.recall:.3f}, after random histories")
+    if manifest.memory:
+        say(
+            console,
+            "a memory of pairs goes along; with one every item is ranked, without an index",
+        )
     if manifest.adaptation is None:
         say(console, "the bundle does not say how to adapt to a person; devices will by the defaults")
     say(console, f"folder   {out}")

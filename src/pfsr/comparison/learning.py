@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pfsr.comparison.plan import Comparison
+from pfsr.evaluation.content import traffic_before
+from pfsr.runs.folder import read_json
 
 
 class Curve(NamedTuple):
@@ -33,7 +35,7 @@ def curves(comparison: Comparison) -> list[Curve]:
         if method.kind != "run" or not cells:
             continue
         central = cells[0].wanted.made_of.config.training == "central"
-        seeds = [_looks(cell.log(), people) for cell in cells]
+        seeds = [_looks(cell.log(), people, traffic_before(read_json(cell.folder.facts))) for cell in cells]
         common = sorted(set.intersection(*(set(seed) for seed in seeds)))
         moved, ndcg = (
             [float(np.mean([seed[at][part] for seed in seeds])) for at in common] for part in (0, 1)
@@ -42,11 +44,17 @@ def curves(comparison: Comparison) -> list[Curve]:
     return found
 
 
-def _looks(lines: list[dict[str, Any]], people: int) -> dict[int, tuple[float, float]]:
-    """Return (megabytes a person has moved, NDCG@10) of each round that was looked at."""
+def _looks(lines: list[dict[str, Any]], people: int, before: int) -> dict[int, tuple[float, float]]:
+    """Return (megabytes a person has moved, NDCG@10) of each round that was looked at.
+
+    ``before`` are bytes a person, for the memory of pairs.
+    """
     moved = accumulate(line["bytes_up"] + line["bytes_down"] for line in lines)
     return {
-        line["round"]: (total / people / 1e6, line.get("validation_personal", line["validation"])["NDCG@10"])
+        line["round"]: (
+            (before + total / people) / 1e6,
+            line.get("validation_personal", line["validation"])["NDCG@10"],
+        )
         for line, total in zip(lines, moved, strict=True)
         if "validation" in line
     }

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -57,7 +58,8 @@ def probe(what: MadeOf, dataset: Dataset) -> float:
         fresh = fresh_model(what.config, run.bench)
         if what.tuning is not None:
             return judged * _per_person(run, [fine_tuned(fresh, run.bench, what.config, what.tuning)])
-        scorers = list(models(fresh, run.store, run.config))
+        remembering = replace(fresh, memory=run.remembering.memory)
+        scorers = list(models(remembering, run.store, run.config))
         if what.kind == "scrambled":
             return judged * _per_person(run, scorers[-1:])
         watcher = StopsEarly()

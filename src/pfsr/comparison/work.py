@@ -153,8 +153,8 @@ def _run_cost(run: Run) -> Cost:
         rounds=len(lines),
         looks=sum("validation" in line for line in lines),
         participations=per_person("clients"),
-        bytes_up=per_person("bytes_up") + moved * facts.get("pairs_bytes_up", 0) / people,
-        bytes_down=per_person("bytes_down") + moved * facts.get("pairs_bytes_down", 0),
+        bytes_up=per_person("bytes_up") + moved * facts.get("pairs_sent_bytes", 0),
+        bytes_down=per_person("bytes_down") + moved * facts.get("pairs_received_bytes", 0),
         train_seconds=facts["wall_seconds"],
     )
 

@@ -27,7 +27,7 @@ from pfsr.config import Count, ModelConfig, Positive, Section
 from pfsr.data.catalog import Catalog
 from pfsr.errors import PfsrError
 from pfsr.model.adaptation import Adaptation
-from pfsr.model.memory import Header as MemoryHeader
+from pfsr.model.memory import PairHeader
 
 FORMAT, VERSION = "pfsr-device", 2
 """Version 2 has a memory of pairs; without one it is 1, which older versions of PFSR read too."""
@@ -65,12 +65,18 @@ class Manifest(Section):
     files: dict[str, str]
     index: IndexFacts | None = None
     adaptation: Adaptation | None = None
-    memory: MemoryHeader | None = None
+    memory: PairHeader | None = None
 
     @model_validator(mode="after")
     def _spread_fits_sites(self) -> "Manifest":
         if self.adaptation and len(self.adaptation.spread) != len(self.sites):
             raise ValueError("adaptation.spread: one number for every site is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _index_or_memory(self) -> "Manifest":
+        if self.index and self.memory:
+            raise ValueError("index: what a memory of pairs adds, an index does not know")
         return self
 
     @property

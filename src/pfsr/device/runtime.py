@@ -29,7 +29,7 @@ from pfsr.device.manifest import (
 from pfsr.device.ranking import EXACT_LIMIT, NeighbourIndex, best_places
 from pfsr.device.weights import ITEM_BIAS, ItemTable, item_table, mapped, mapped_weights
 from pfsr.errors import PfsrError
-from pfsr.model.memory import Header, PairMemory
+from pfsr.model.memory import PairHeader, PairMemory
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -146,7 +146,8 @@ class Runtime:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows and scores of the ``k`` best items, best first; fewer where fewer are left.
 
-        Exact below 200,000 items, else by the index (see ``manifest.index`` for its measured recall).
+        Exact where there is no index, that is below 200,000 items and with a memory of pairs; else by the
+        index (see ``manifest.index`` for its measured recall).
 
         Args:
             query: float32 [d].
@@ -214,7 +215,7 @@ def _items(folder: Path, manifest: Manifest) -> tuple[ItemTable, np.ndarray]:
     return table if manifest.index else table.by_column(), bias
 
 
-def _memory(folder: Path, header: Header, items: int) -> PairMemory:
+def _memory(folder: Path, header: PairHeader, items: int) -> PairMemory:
     try:
         return PairMemory.read(header, mapped(folder, MEMORY), items)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """The shared weights of a device model as NumPy arrays, the item table as it is stored; no PyTorch needed.
 
-Files are mapped, not loaded: of a table with a million rows, only the rows that are read occupy memory.
+Files are mapped, not loaded: of a table that an index searches, only the rows that are read occupy memory.
 
 Shapes: I items, d = d_model; row 0 of the item table is padding.
 """
@@ -84,7 +84,7 @@ def mapped(folder: Path, name: str) -> dict[str, np.ndarray]:
         return {name: _view(content, start, entry) for name, entry in header.items()}
     except OSError as error:
         raise damaged(folder, f"{name}: {error.strerror or error}") from None
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise damaged(folder, f"{name} is no safetensors file") from None
 
 

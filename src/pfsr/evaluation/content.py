@@ -1,5 +1,6 @@
 """What a report is made of. Any part may be missing; the report then leaves out what it would show."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -62,7 +63,8 @@ class ReportContent:
         return ([*self.methods, *self.learned] or [None])[-1]
 
     def traffic(self) -> list[float]:
-        """Return megabytes (1e6 bytes, both ways) the average person has moved by the end of each round.
+        """Return megabytes (1e6 bytes, both ways) the average person has moved by the end of each round, with
+        what a memory of pairs took before.
 
         Empty where bytes or the number of people are not known, and where nothing moved (central training).
         """
@@ -70,4 +72,10 @@ class ReportContent:
         if not people or not all("bytes_up" in one and "bytes_down" in one for one in self.rounds):
             return []
         totals = list(accumulate(one["bytes_up"] + one["bytes_down"] for one in self.rounds))
-        return [total / people / 1e6 for total in totals] if any(totals) else []
+        before = traffic_before(self.facts)
+        return [(before + total / people) / 1e6 for total in totals] if any(totals) else []
+
+
+def traffic_before(facts: Mapping[str, Any]) -> int:
+    """Return the bytes a person moves before the first round, both ways: a memory of pairs takes some."""
+    return facts.get("pairs_sent_bytes", 0) + facts.get("pairs_received_bytes", 0)

@@ -164,6 +164,8 @@ def _difference(model: Recommender, runtime: Runtime) -> float:
     """
     offsets_S = 0.1 * np.random.default_rng(1).standard_normal(runtime.sites.total, np.float32)
     histories = random_histories(len(model.catalog), CHECKED)
+    if model.memory:
+        histories[:, -1] = model.memory.busiest()  # at random they would hardly call anything to mind
     offsets_BS = torch.from_numpy(offsets_S).expand(CHECKED, -1)
     expected_BI = model.score(list(histories), offsets_BS)[:, 1:].numpy()
     queries_Bd = [runtime.replay(rows, offsets_S)[1] for rows in histories]

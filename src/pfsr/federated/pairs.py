@@ -2,10 +2,11 @@
 
 What leaves a device for the memory of pairs (``model.memory``), once: for every pair of items in its
 history at most REACH events apart two catalogue rows (32 bits each) and how far apart they were at the
-closest (8 bits). A person counts once in a pair, so nobody adds more than 1 to any count. In clear this *is*
-the history, so it may leave a real device only as part of a secure sum. Of the sum, pairs that fewer than
-``memory.people`` people share are dropped, and of those only how many there were is kept, for each first
-item. The simulator sends nothing anywhere.
+closest (8 bits). A person counts once in a pair, so nobody adds more than 1 to a pair's count; all pairs of
+a person together are not bounded. In clear this *is* the history, so it may leave a real device only as part
+of a secure sum, which takes more bytes. Of the sum, pairs that fewer than ``memory.people`` people share are
+dropped; what they came to goes into the total of their first item, where it may be one person's. That is no
+differential privacy: one more person can make a pair appear. The simulator sends nothing anywhere.
 
 Shapes: n pairs of one person, P pairs of all, I items.
 """
@@ -49,7 +50,7 @@ def own_pairs(history: np.ndarray) -> Pairs:
 
 
 def pair_fields(pairs: int) -> list[Field]:
-    """List the fields of one person's message about so many pairs. Nothing else is sent."""
+    """List the fields of one person's message about so many pairs, in clear. Nothing else is sent."""
     return [Field("first", (pairs,)), Field("second", (pairs,)), Field("apart", (pairs,), 8)]
 
 
@@ -66,8 +67,7 @@ def remember(everybody: Iterable[Pairs], items: int, config: Config) -> PairMemo
         items: catalogue size.
         config: the run's configuration.
     """
-    columns = zip(*(Pairs(*pairs) for pairs in everybody), strict=True)
-    first, second, apart = (np.concatenate(column) for column in columns)
+    first, second, apart = (np.concatenate(column) for column in zip(*everybody, strict=True))
     keys, where, people = np.unique(first * (items + 1) + second, return_inverse=True, return_counts=True)
     counts = np.bincount(where, FADE ** (apart - 1), minlength=len(keys))
     totals = np.bincount(keys // (items + 1), counts, minlength=items + 1)

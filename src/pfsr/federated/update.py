@@ -1,5 +1,5 @@
-"""What leaves a device in a round: every field, its shape and its bytes, in one place. (A memory of pairs,
-where it is on, takes one more message before the first round: ``federated.pairs``.)
+"""What leaves a device in a round: every field, its shape and its bytes, in one place. A memory of pairs,
+where it is on, takes one more message before the first round, listed in ``federated.pairs``.
 
 What leaves: the movement of every shared tensor, the number of events, the mean loss, one clipped number per
 site group, one flag per tensor. With ``federated.upload_bits`` of 32 the movements are float32. With fewer

@@ -23,7 +23,7 @@ from pfsr.errors import PfsrError
 from pfsr.model.adaptation import Adaptation
 from pfsr.model.amb import Weights
 from pfsr.model.encoder import init_weights
-from pfsr.model.memory import PREFIX, Header, PairMemory
+from pfsr.model.memory import PREFIX, PairHeader, PairMemory
 from pfsr.model.recommender import Recommender
 
 FORMAT, VERSION = "pfsr-bundle", 2
@@ -155,10 +155,10 @@ def _check_weights(path: Path, weights: Weights, config: ModelConfig, items: int
 def _memory(path: Path, header: dict[str, str], tensors: Weights, items: int) -> PairMemory | None:
     if "memory" not in header:
         return None
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items() if name.startswith(PREFIX)}
     try:
-        return PairMemory.read(Header.model_validate_json(header["memory"]), arrays, items)
-    except ValueError as error:
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items() if name.startswith(PREFIX)}
+        return PairMemory.read(PairHeader.model_validate_json(header["memory"]), arrays, items)
+    except (TypeError, ValueError) as error:  # NumPy has no bfloat16
         raise _damaged(path, f"its memory of pairs: {str(error).splitlines()[0]}") from None
 
 

@@ -25,13 +25,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 REACH = 3
-"""Events after an item that it makes pairs with, and newest events of a history that recall them."""
+"""Events after an item that it makes pairs with, and newest events of a history that recall them. Counts in
+files were made with this and FADE: whoever changes a constant here needs a new version of both formats.
+"""
 
 FADE = 0.5
 """What every event in between leaves of a pair."""
 
 DOUBT = 2.0
 """Observations that the encoder's word is worth before any are made."""
+
+HEAVIEST = 10.0
+"""The largest weight that pairs may have."""
 
 PREFIX = "memory."
 """What names of arrays in a file begin with."""
@@ -54,12 +59,12 @@ class Recalled(NamedTuple):
     total: float
 
 
-class Header(BaseModel):
+class PairHeader(BaseModel):
     """What a file says of a memory beside its arrays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    weight: Annotated[float, Field(ge=0, le=HEAVIEST)]
     share: Annotated[float, Field(ge=0, lt=1)]
     repeats: bool
 
@@ -100,6 +105,9 @@ class PairMemory:
     def add_to(self, scores_I: np.ndarray, newest: np.ndarray, had: np.ndarray) -> np.ndarray:
         """Return the scores float32 [I + 1] of an encoder after a history, with what it calls to mind.
 
+        They are log-probabilities, or where nothing comes to mind the scores as they were: a softmax of
+        either gives the probabilities.
+
         Args:
             scores_I: the encoder's scores; column 0 is -infinity.
             newest: the history's newest events, as rows, oldest first; :data:`REACH` are enough.
@@ -112,7 +120,7 @@ class PairMemory:
         scores[rows_n] += self.weight * np.log1p(counts_n)
         taken = np.zeros(0, np.int64) if self.repeats else np.asarray(had, np.int64)
         alone_n = self.share * counts_n / (total + DOUBT)
-        spent = alone_n[~np.isin(rows_n, taken)].sum()
+        spent = min(alone_n[~np.isin(rows_n, taken)].sum(), self.share)
         scores += np.log1p(-spent) - _log_sum(scores, taken)
         with np.errstate(divide="ignore"):
             scores[rows_n] = np.logaddexp(scores[rows_n], np.log(alone_n))
@@ -123,16 +131,20 @@ class PairMemory:
         for scores_I, history in zip(scores_BI, histories, strict=True):
             scores_I[:] = self.add_to(scores_I, history[-REACH:], history)
 
-    def header(self) -> Header:
+    def busiest(self) -> int:
+        """Return the row of the item that most pairs begin with."""
+        return int(np.diff(self.starts)[1:].argmax()) + 1
+
+    def header(self) -> PairHeader:
         """Return what is written beside the arrays."""
-        return Header(weight=self.weight, share=self.share, repeats=self.repeats)
+        return PairHeader(weight=self.weight, share=self.share, repeats=self.repeats)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by the names that they have in a file."""
         return {PREFIX + name: getattr(self, name) for name in ARRAYS}
 
     @classmethod
-    def read(cls, header: Header, arrays: Mapping[str, np.ndarray], items: int) -> "PairMemory":
+    def read(cls, header: PairHeader, arrays: Mapping[str, np.ndarray], items: int) -> "PairMemory":
         """Return the memory that was written as ``header`` and ``arrays``, for a catalogue of ``items``.
 
         Raises:
@@ -152,13 +164,16 @@ def _refuse_disorder(memory: PairMemory, items: int) -> None:
     starts, pairs = memory.starts, len(memory.following)
     if len(starts) != items + 2 or len(memory.totals) != items + 1 or len(memory.counts) != pairs:
         raise ValueError("its arrays do not fit the catalogue")
-    if starts[0] != 0 or starts[-1] != pairs or (np.diff(starts) < 0).any():
+    if starts[0] != 0 or starts[-1] != pairs or (starts[1:] < starts[:-1]).any():
         raise ValueError("its pairs are out of order")
     if pairs and not (memory.following.min() >= 1 and memory.following.max() <= items):
         raise ValueError("it names items that the catalogue lacks")
     for numbers in (memory.counts, memory.totals):
         if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
             raise ValueError("its counts are no counts")
+    firsts = np.repeat(np.arange(items + 1), np.diff(starts))
+    if (np.bincount(firsts, memory.counts, items + 1) > memory.totals * (1 + 1e-4) + 1e-4).any():
+        raise ValueError("its counts exceed their totals")
 
 
 def _log_sum(scores: np.ndarray, taken: np.ndarray) -> float:

@@ -13,7 +13,6 @@ from pfsr.federated.cohort import eligible
 from pfsr.federated.rounds import ServerState, first_state, make_broadcast, run_round
 from pfsr.model.adaptation import Adaptation
 from pfsr.model.bundle import open_bundle, save_bundle
-from pfsr.model.memory import PairMemory
 from pfsr.model.recommender import Recommender
 from pfsr.model.response import response_sites
 from pfsr.recipe import resolve
@@ -21,7 +20,7 @@ from pfsr.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pfsr.runs.facts import gather_facts, peak_memory_bytes
 from pfsr.runs.folder import RunFolder, clear_run, read_json, write_json
 from pfsr.runs.judging import Bench, judge, models, some_of
-from pfsr.runs.remembering import remembered
+from pfsr.runs.remembering import Remembering
 from pfsr.runs.rounds_log import forget_after, log_round, settle_log
 from pfsr.runs.settling import settle
 from pfsr.runs.watcher import Watcher
@@ -36,7 +35,7 @@ class Run(NamedTuple):
     """A run in progress or done: where it lies, what it learns from, how far it is.
 
     Attributes:
-        memory: of pairs, counted before the first round; None: the encoder alone.
+        remembering: the memory of pairs of its people.
     """
 
     folder: RunFolder
@@ -44,7 +43,7 @@ class Run(NamedTuple):
     bench: Bench
     store: PrivateStore
     trainer: Simulator | Pooled
-    memory: PairMemory | None
+    remembering: Remembering
 
 
 def start_run(folder: RunFolder, config: Config, dataset: Dataset | None = None) -> Run:
@@ -56,12 +55,12 @@ def start_run(folder: RunFolder, config: Config, dataset: Dataset | None = None)
     """
     bench = _bench(config, dataset or load_config(config.data))
     config = settle(config, bench)
-    found = remembered(bench, config)
-    facts = gather_facts(bench, config) | found.facts()
+    remembering = Remembering(bench, config)
+    facts = gather_facts(bench, config) | remembering.facts()
     clear_run(folder)
     write_json(folder.facts, facts)
     write_json(folder.config, _findable(config).model_dump())
-    return _assemble(folder, config, bench, found.memory)
+    return _assemble(folder, config, bench, remembering)
 
 
 def reopen_run(folder: RunFolder, dataset: Dataset | None = None) -> Run:
@@ -82,7 +81,7 @@ def reopen_run(folder: RunFolder, dataset: Dataset | None = None) -> Run:
             f"{folder.root}: the data {config.data.source} has changed since this run started "
             f"(split {before}, now {bench.split.digest}); restore it or start a new run"
         )
-    run = _assemble(folder, config, bench, remembered(bench, config).memory)
+    run = _assemble(folder, config, bench, Remembering(bench, config))
     if _checkpointed(folder):
         load_checkpoint(folder.checkpoints, run.store)
     return run
@@ -149,12 +148,12 @@ def _bench(config: Config, dataset: Dataset) -> Bench:
     return bench
 
 
-def _assemble(folder: RunFolder, config: Config, bench: Bench, memory: PairMemory | None) -> Run:
+def _assemble(folder: RunFolder, config: Config, bench: Bench, remembering: Remembering) -> Run:
     sequences = bench.dataset.sequences
     store = PrivateStore(folder.private, len(sequences), response_sites(config.model).total)
     population = Population(sequences, bench.split.train_ends, store)
     trainer = Pooled(population, config) if config.training == "central" else Simulator(population, config)
-    return Run(folder, config, bench, store, trainer, memory)
+    return Run(folder, config, bench, store, trainer, remembering)
 
 
 def _where_it_stands(run: Run) -> tuple[ServerState, Progress]:
@@ -227,7 +226,7 @@ def _adapt(run: Run, state: ServerState, progress: Progress) -> None:
 
 
 def _model(run: Run, state: ServerState) -> Recommender:
-    return Recommender(run.config.model, run.bench.dataset.catalog, state.weights, run.memory)
+    return Recommender(run.config.model, run.bench.dataset.catalog, state.weights, run.remembering.memory)
 
 
 def _save_best(run: Run, model: Recommender, state: ServerState) -> None:
