@@ -163,7 +163,7 @@ class MemoryConfig(Section):
     weight: Annotated[float, Field(ge=0, le=10)] = 0.25
     """How strongly pairs raise an item's odds: by (1 + count) to this power."""
     share: Share = 0.3
-    """The most of the probability that pairs have alone, for items that the encoder has hardly learnt."""
+    """The most of the probability that pairs have alone, whatever the encoder says."""
     people: Positive = 2
     """Pairs that fewer people share are dropped; with 1 the model says what single people did."""
 

@@ -1,7 +1,6 @@
 """A memory of pairs: which item came soon after which, summed over many people, beside what the encoder says.
 
-An encoder of a few dozen channels learns what is frequent; what a handful of people did one after the other
-it cannot hold. Counts can, and they cost nothing to train:
+An encoder of a few dozen channels blurs who came right after whom. Counts do not, and take no training:
 
     n(i, j)  sum over people of FADE^(g - 1), where j came g <= REACH events after i, at the closest
     m_j      sum over a of FADE^a n(i_a, j), where i_0, i_1, ... are the newest REACH events of a history
@@ -9,10 +8,9 @@ it cannot hold. Counts can, and they cost nothing to train:
     p        softmax over the items that compete of  s_j + weight log(1 + m_j),  s the encoder's scores
     score_j  log[ (1 - share sum_j m_j / (T + DOUBT)) p_j  +  share m_j / (T + DOUBT) ]
 
-So pairs raise an item's odds, and up to a share of the probability is theirs alone, for the items that the
-encoder has hardly learnt. What a dropped pair would have had stays with the encoder, as in back-off models
-(Katz, 1987). A wide part that remembers beside a deep part that generalizes: Cheng et al. 2016, arXiv
-1606.07792. Whoever reads this needs no PyTorch.
+So pairs raise an item's odds, and up to a share of the probability is theirs alone. What a dropped pair
+would have had stays with the encoder, as in back-off models (Katz, 1987). A wide part that remembers beside
+a deep part that generalizes: Cheng et al. 2016, arXiv 1606.07792. Whoever reads this needs no PyTorch.
 
 Shapes: I items, P pairs, n items recalled.
 """
