@@ -50,6 +50,7 @@ def write(cell, test, validation=None, look=None, rounds=0):
     metrics = {part: {name: {} for name in scorers} for part, scorers in parts.items()}
     own = "personal" if "personal" in test else "global"
     result = CellResult(wanted=cell.wanted, own=own, metrics=metrics, cost=Cost(rounds=rounds))
+    write_json(cell.folder.facts, {})
     write_json(result_file(cell.folder), result.model_dump())
 
 

@@ -15,6 +15,7 @@ from pfsr.comparison.pool import Pool, Running, share_done
 from pfsr.comparison.standing import Standing
 from pfsr.errors import PfsrError
 from pfsr.evaluation.tables import duration
+from pfsr.runs.folder import read_json
 from pfsr.runs.watcher import say
 
 WRITING = 0.05
@@ -70,6 +71,7 @@ def refuse_damage(finished: list[Cell]) -> None:
                 cell.evaluation(part, scorer)
         if cell.method.kind == "run":
             cell.log()
+            read_json(cell.folder.facts)
 
 
 class Writer:
