@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pfsr.simulation.memory import keep_freed_memory
+from pfsr.simulation.allocator import keep_freed_memory
 
 Job = Callable[[], object]
 """Something to be timed; what it returns is dropped."""

@@ -16,7 +16,7 @@ from pfsr.runs.folder import new_run, open_run
 from pfsr.runs.train import Interrupted, Run, reopen_run, start_run
 from pfsr.runs.train import train as train_run
 from pfsr.runs.watcher import LiveBar, say, tracked
-from pfsr.simulation.memory import keep_freed_memory
+from pfsr.simulation.allocator import keep_freed_memory
 
 
 class GivenModel(ModelConfig):

@@ -29,7 +29,7 @@ from pfsr.runs.folder import RunFolder
 from pfsr.runs.judging import judge, models, some_of
 from pfsr.runs.train import Interrupted, Run, start_run, train
 from pfsr.runs.watcher import Quiet
-from pfsr.simulation.memory import keep_freed_memory
+from pfsr.simulation.allocator import keep_freed_memory
 
 ROUNDS = 2
 PEOPLE = 32

@@ -17,7 +17,7 @@ from pfsr.errors import PfsrError
 from pfsr.runs.folder import RunFolder
 from pfsr.runs.train import Interrupted
 from pfsr.runs.watcher import Quiet
-from pfsr.simulation.memory import keep_freed_memory
+from pfsr.simulation.allocator import keep_freed_memory
 
 STOPPED = 130
 

@@ -3,7 +3,7 @@ import sys
 
 SCRIPT = """
 import torch
-from pfsr.simulation.memory import keep_freed_memory
+from pfsr.simulation.allocator import keep_freed_memory
 
 answer = keep_freed_memory()
 for _ in range(3):
